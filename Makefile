@@ -1,0 +1,47 @@
+# `make serve` and `make test` are all a new machine needs. `make help` lists the rest.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+ORT := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+OUT ?= runs/oval-dsprites
+
+.PHONY: help serve test test-slow format check clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+.make/serve: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the service ($(ORT) build of ONNX Runtime) into $(VENV) ..."
+	$(PIP) --editable '.[$(ORT)]'
+	@mkdir -p .make && touch $@
+
+.make/dev: pyproject.toml constraints.txt | .make/serve
+	@echo "Installing training, export and test tools into $(VENV) (torch included; takes minutes) ..."
+	$(PIP) --editable '.[$(ORT),train,export,dev]'
+	@mkdir -p .make && touch $@
+
+serve: .make/serve ## Start the service with the bundled models on PORT (8000)
+	@$(BIN)/rfvae-serve serve --port $(PORT)
+
+test: .make/dev check ## Install what the tests need and run them all
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: .make/dev ## The checks that take longer than a coffee
+	$(BIN)/python -m pytest -q -m slow --timeout 3600
+
+format: .make/dev ## Format and fix the code
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+check: .make/dev ## Lint, types and import contracts
+	$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	$(BIN)/mypy service onnx_export
+	$(BIN)/lint-imports
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .make .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
