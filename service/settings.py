@@ -1,0 +1,243 @@
+"""Every setting of the online service in one frozen class, read from `RFVAE_…` variables."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ENV_PREFIX = "RFVAE_"
+BUNDLED = Path(__file__).parent / "bundled"
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or out of its range; the text is one line for a person."""
+
+
+def _require_folders(folders: tuple[Path, ...]) -> tuple[Path, ...]:
+    if not folders:
+        raise ValueError("must name at least one folder; got none")
+    return folders
+
+
+class Settings(BaseSettings):
+    """What can be set, each with its unit, its range and what happens at the limit."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", protected_namespaces=()
+    )
+
+    host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="Address to listen on; 0.0.0.0 listens on every interface.",
+    )
+    port: int = Field(
+        8000,
+        ge=0,
+        le=65535,
+        description="TCP port, 0 to 65535; 0 takes any free one. A port in use ends the start.",
+    )
+    model_repository: Annotated[tuple[Path, ...], NoDecode, AfterValidator(_require_folders)] = (
+        Field(
+            (BUNDLED,),
+            description="Folders that hold NAME/VERSION/ model folders, separated by the system's "
+            "path separator (`:`); the first folder that has a name wins. Default: the bundled "
+            "models. A folder that is missing ends the start.",
+        )
+    )
+    default_model: str | None = Field(
+        None,
+        description="Model that answers when a request names none; unset: the first by name. "
+        "A name that is not in the repository ends the start.",
+    )
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+        "auto",
+        description="Where inference runs; auto takes CUDA where it works, else the CPU. A device "
+        "that is asked for and not active ends the start.",
+    )
+    lanes: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Batches that run at the same time, 0 to 256; 0 chooses from CPU affinity and "
+        "cgroup quota. Further batches wait in the queue.",
+    )
+    threads: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Threads inside one batch, 0 to 256; 0 chooses: one on a CPU, since lanes "
+        "scale better.",
+    )
+    image_threads: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Threads that decode and encode large pictures, 0 to 64; 0 takes one a core. "
+        "Further pictures wait for a thread.",
+    )
+    max_body_bytes: int = Field(
+        16 * 2**20,
+        ge=1024,
+        le=2**31,
+        description="Largest request body in bytes, 1 KiB to 2 GiB; a larger one is answered 413, "
+        "also while it streams in.",
+    )
+    max_pixels: int = Field(
+        4096 * 4096,
+        ge=1,
+        le=2**30,
+        description="Largest picture in pixels (width x height), 1 to 2^30; a larger one is "
+        "answered 413 from its header, before it is decoded.",
+    )
+    max_rows: int = Field(
+        1024,
+        ge=1,
+        le=2**20,
+        description="Most images or latent rows of one request, traversal frames included, 1 to "
+        "2^20; more are answered 413. Not above max_queue_rows.",
+    )
+    max_steps: int = Field(
+        101,
+        ge=2,
+        le=10_000,
+        description="Most steps of a traversal or interpolation, 2 to 10,000; more are answered "
+        "422.",
+    )
+    max_queue_rows: int = Field(
+        4096,
+        ge=1,
+        le=2**24,
+        description="Rows that may wait for inference, a model, 1 to 2^24; a request that does not "
+        "fit is answered 429 with Retry-After.",
+    )
+    max_queue_bytes: int = Field(
+        64 * 2**20,
+        ge=1024,
+        le=2**40,
+        description="Bytes of rows that may wait for inference, a model, 1 KiB to 1 TiB; a request "
+        "that does not fit is answered 429 with Retry-After.",
+    )
+    max_batch_rows: int = Field(
+        32,
+        ge=1,
+        le=4096,
+        description="Most rows of one inference batch, 1 to 4,096; larger requests are split.",
+    )
+    batch_wait_ms: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="Longest time in milliseconds that a batch waits for more rows, 0 to 1,000; "
+        "0 never waits.",
+    )
+    request_timeout_ms: int = Field(
+        10_000,
+        ge=1,
+        le=3_600_000,
+        description="Time in milliseconds that a request may take when it sends no "
+        "X-Request-Timeout-Ms, 1 ms to 1 h; then 504. Not above max_request_timeout_ms.",
+    )
+    max_request_timeout_ms: int = Field(
+        60_000,
+        ge=1,
+        le=3_600_000,
+        description="Longest time in milliseconds that X-Request-Timeout-Ms may ask for, 1 ms to "
+        "1 h; longer ones are cut to this.",
+    )
+    drain_s: float = Field(
+        2.0,
+        ge=0,
+        le=600,
+        description="Time in seconds between SIGTERM and the refusal of new requests, 0 to 600, "
+        "during which /readyz says not ready so that balancers turn away. Ctrl-C skips it.",
+    )
+    grace_s: int = Field(
+        30,
+        ge=1,
+        le=3600,
+        description="Time in seconds in which accepted requests may finish after that, 1 to "
+        "3,600; those left over are cut off.",
+    )
+    keep_alive_s: int = Field(
+        75,
+        ge=1,
+        le=3600,
+        description="Time in seconds that an idle connection stays open, 1 to 3,600; should be "
+        "above the proxy's idle time.",
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto",
+        description="Form of the log lines on standard error; auto is text on a terminal, else "
+        "JSON.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe event that is logged."
+    )
+    access_log: Literal["all", "errors", "none"] = Field(
+        "all",
+        description="Which requests get a log line: all of them, those answered 400 and above, "
+        "or none.",
+    )
+
+    @field_validator("model_repository", mode="before")
+    @classmethod
+    def _split_folders(cls, value: object) -> object:
+        if isinstance(value, str | Path):
+            return tuple(Path(part) for part in str(value).split(os.pathsep) if part.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.max_rows > self.max_queue_rows:
+            raise ValueError(
+                f"`max_rows` must not be above `max_queue_rows` ({self.max_queue_rows}); got "
+                f"{self.max_rows}"
+            )
+        if self.request_timeout_ms > self.max_request_timeout_ms:
+            raise ValueError(
+                "`request_timeout_ms` must not be above `max_request_timeout_ms` "
+                f"({self.max_request_timeout_ms}); got {self.request_timeout_ms}"
+            )
+        return self
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Reads the environment; `overrides` (a command line's options) win where they are not None.
+
+    Raises:
+        SettingsError: a variable names no setting, or a value is out of its range.
+    """
+    _refuse_unknown_variables()
+    chosen = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**chosen)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+
+
+def _refuse_unknown_variables() -> None:
+    known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        if variable.upper().startswith(ENV_PREFIX) and variable.upper() not in known:
+            nearest = difflib.get_close_matches(variable.upper(), sorted(known), n=1, cutoff=0.0)
+            raise SettingsError(
+                f"`{variable}` is not a setting of this service; the nearest one is "
+                f"`{nearest[0]}`. Correct or unset the variable."
+            )
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    text = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return f"Settings disagree: {text}."
+    name = str(first["loc"][0])
+    received = "" if "got" in text else f"; got `{first['input']}`"
+    return (
+        f"Setting `{name}`: {text[0].lower()}{text[1:]}{received}. "
+        f"Set it with the option or with `{ENV_PREFIX}{name.upper()}`."
+    )
