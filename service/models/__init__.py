@@ -1,0 +1,1 @@
+"""Model folders and what is served from them: artifact, repository, registry."""
