@@ -1,0 +1,77 @@
+"""What a metric returns, and how sure it is: bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from training.metrics.inputs import Floats, Ints
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricResult:
+    """A score with the table behind it.
+
+    Attributes:
+        score: The metric, on the scale that its function documents.
+        table: (latent_dim, n_factors) unless the metric says otherwise; row j is latent dimension j
+            of the array that was passed in, also when dimensions were masked.
+        ci95: 95 % interval of the score, or None where it was not asked for.
+        details: Further figures, by name.
+    """
+
+    score: float
+    table: Floats
+    ci95: Interval | None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def centred_interval(score: float, replicates: ArrayLike) -> Interval | None:
+    """95 % interval score ± t · sd of bootstrap replicates (n_bootstrap,); None for fewer than 2.
+
+    Centred on the score because most of these metrics shift on resampled rows (duplicates look like
+    information, and a classifier scored on its own votes looks better): the replicates' spread is
+    right where their mean is not. Student's t keeps few replicates honest. The interval is cut to
+    [0, 1] where the score lies in it.
+    """
+    values = np.asarray(replicates, dtype=np.float64)
+    if len(values) < 2:
+        return None
+    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1))
+    low, high = score - half, score + half
+    if 0 <= score <= 1:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return low, high
+
+
+def bootstrap_rows(
+    statistic: Callable[[Ints], float],
+    n_rows: int,
+    *,
+    score: float,
+    n_bootstrap: int,
+    rng: np.random.Generator,
+) -> Interval | None:
+    """95 % interval of a statistic of rows, by resampling the rows.
+
+    Args:
+        statistic: Maps row numbers (n_rows,), drawn with repetition, to the metric.
+        n_rows: How many rows there are.
+        score: The metric on all rows.
+        n_bootstrap: Number of resampled sets; below 2 there is no interval.
+        rng: Source of the resampling.
+
+    Returns:
+        (low, high), or None.
+    """
+    if n_bootstrap < 2:
+        return None
+    replicates = [statistic(rng.integers(n_rows, size=n_rows)) for _ in range(n_bootstrap)]
+    return centred_interval(score, replicates)
