@@ -1,0 +1,236 @@
+"""Reading a model folder: what is accepted, and one clear line for everything that is not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.errors import ArtifactError
+from service.models.artifact import (
+    Manifest,
+    Quantiles,
+    load_golden,
+    load_manifest,
+    sha256_of,
+    verify_files,
+)
+from tests.service.tiny_model import read_manifest, write_manifest, write_tiny_model
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_tiny_model(tmp_path / "tiny" / "1")
+
+
+def test_load_manifest_reads_every_field(folder: Path) -> None:
+    manifest = load_manifest(folder)
+    assert (manifest.name, manifest.version, manifest.latent_dim) == ("tiny", 1, 4)
+    assert manifest.image.shape == (1, 16, 16)
+    assert manifest.relevant_dims == [2, 0]
+    assert manifest.dimensions[2].name == "x position"
+    assert set(manifest.files) == {"encoder.onnx", "decoder.onnx", "golden.npz", "MODEL_CARD.md"}
+
+
+def test_manifest_survives_a_round_trip_through_json(folder: Path) -> None:
+    manifest = load_manifest(folder)
+    assert Manifest.model_validate_json(manifest.model_dump_json(), strict=True) == manifest
+
+
+def test_quantiles_values_rise() -> None:
+    quantiles = Quantiles(p1=-2, p5=-1, p25=0, p50=0, p75=1, p95=2, p99=3)
+    assert quantiles.values() == (-2, -1, 0, 0, 1, 2, 3)
+    with pytest.raises(ValueError, match="quantiles must not fall from p1 to p99"):
+        Quantiles(p1=3, p5=-1, p25=0, p50=0, p75=1, p95=2, p99=3)
+
+
+def test_load_manifest_refuses_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"model folder `.*nowhere` does not exist"):
+        load_manifest(tmp_path / "nowhere")
+
+
+def test_load_manifest_refuses_a_folder_without_manifest(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"has no `manifest.json`; write it with rfvae-export"):
+        load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"manifest.json` must be JSON: .*; export again$"),
+        ("[" * 100_000, r"manifest.json` must be JSON"),
+        ("[]", r"manifest.json` must be a JSON object; got list$"),
+        ("{}", r"`format_version` must be an integer from 1 to 1; got `None`$"),
+        ('{"format_version": true}', r"`format_version` must be .*; got `True`$"),
+        ('{"format_version": "1"}', r"`format_version` must be .*; got `'1'`$"),
+        ('{"format_version": 0}', r"`format_version` must be .*; got `0`$"),
+        (
+            '{"format_version": 2, "new": 1}',
+            r"has format 2; this service reads up to 1; upgrade the service",
+        ),
+        (
+            '{"format_version": 1}',
+            r"is not a valid manifest: `name`: Field required \(and \d+ more",
+        ),
+    ],
+)
+def test_load_manifest_refuses_what_is_not_a_manifest(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(ArtifactError, match=message) as caught:
+        load_manifest(tmp_path)
+    assert "\n" not in caught.value.detail
+
+
+def _set(path: str, value: object) -> Change:
+    def change(manifest: dict[str, Any]) -> None:
+        *steps, last = path.split(".")
+        part: Any = manifest
+        for step in steps:
+            part = part[int(step)] if step.isdigit() else part[step]
+        part[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_set("extra", 1), "`extra`: Extra inputs are not permitted"),
+        (_set("name", "../etc"), "`name`: String should match pattern .*; got `'../etc'`"),
+        (_set("version", 0), "`version`: Input should be greater than or equal to 1; got `0`"),
+        (_set("latent_dim", "4"), "`latent_dim`: Input should be a valid integer; got `'4'`"),
+        (_set("image.channels", 2), "`image.channels`: Input should be 1 or 3; got `2`"),
+        (_set("latent_dim", 5), r"`dimensions` must list dims 0 to 4 in order.*got \[0, 1, 2, 3\]"),
+        (_set("relevant_dims", [2]), r"`relevant_dims` must hold .*got \[2\], marked are \[0, 2\]"),
+        (_set("relevant_dims", [2, 2, 0]), r"`relevant_dims` must hold .*got \[2, 2, 0\]"),
+        (_set("relevant_dims", [2, 9]), r"`relevant_dims` must hold .*got \[2, 9\]"),
+        (
+            _set("dimensions.1.relevance", 1.5),
+            "`dimensions.1.relevance`: .*less than or equal to 1",
+        ),
+        (
+            _set("dimensions.0.mu_quantiles.p99", -9.0),
+            "`dimensions.0.mu_quantiles`: quantiles must",
+        ),
+        (_set("likelihood", "poisson"), "`likelihood`: Input should be 'bernoulli' or 'gaussian'"),
+    ],
+)
+def test_load_manifest_names_the_wrong_field(folder: Path, change: Change, message: str) -> None:
+    manifest = read_manifest(folder)
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=f"is not a valid manifest: {message}"):
+        load_manifest(folder)
+
+
+def test_load_manifest_refuses_numbers_that_are_not_finite(folder: Path) -> None:
+    text = (folder / "manifest.json").read_text().replace('"mu_mean": 0.0', '"mu_mean": NaN')
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"`dimensions.0.mu_mean`: .*finite number; got `nan`"):
+        load_manifest(folder)
+
+
+@pytest.mark.parametrize("name", ["../secret", "a/b", "a\\b", "..", ""])
+def test_load_manifest_refuses_file_names_with_folders(folder: Path, name: str) -> None:
+    manifest = read_manifest(folder)
+    manifest["files"][name] = manifest["files"]["golden.npz"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match="`files` must hold plain names without folders"):
+        load_manifest(folder)
+
+
+def test_load_manifest_refuses_a_manifest_that_lists_no_decoder(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    del manifest["files"]["decoder.onnx"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=r"`files` must list .* missing \['decoder.onnx'\]"):
+        load_manifest(folder)
+
+
+def test_load_manifest_refuses_a_huge_file(folder: Path) -> None:
+    (folder / "manifest.json").write_bytes(b" " * (16 * 1024 * 1024 + 1))
+    with pytest.raises(ArtifactError, match="must be at most 16777216 bytes"):
+        load_manifest(folder)
+
+
+def test_verify_files_accepts_an_untouched_folder(folder: Path) -> None:
+    verify_files(folder, load_manifest(folder))
+
+
+def test_verify_files_names_a_tampered_file(folder: Path) -> None:
+    manifest = load_manifest(folder)
+    path = folder / "encoder.onnx"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    expected, received = manifest.files["encoder.onnx"].sha256[:12], sha256_of(path)[:12]
+    text = f"was changed after the export: SHA-256 must be {expected}…; got {received}…"
+    with pytest.raises(ArtifactError, match=f"encoder.onnx` {re.escape(text)}"):
+        verify_files(folder, manifest)
+
+
+def test_verify_files_names_a_file_of_another_size(folder: Path) -> None:
+    manifest = load_manifest(folder)
+    size_bytes = manifest.files["golden.npz"].size_bytes
+    with (folder / "golden.npz").open("ab") as file:
+        file.write(b"x")
+    message = rf"golden.npz` must have {size_bytes} bytes .*; got {size_bytes + 1}"
+    with pytest.raises(ArtifactError, match=message):
+        verify_files(folder, manifest)
+
+
+def test_verify_files_names_a_missing_file(folder: Path) -> None:
+    manifest = load_manifest(folder)
+    (folder / "decoder.onnx").unlink()
+    message = r"decoder.onnx` is listed in the manifest but cannot be read: No such file"
+    with pytest.raises(ArtifactError, match=message):
+        verify_files(folder, manifest)
+
+
+def test_load_golden_gives_matching_arrays(folder: Path) -> None:
+    golden = load_golden(folder)
+    assert golden.image.dtype == np.uint8
+    assert golden.image.shape == golden.decoded.shape == (4, 1, 16, 16)
+    assert golden.mu.shape == golden.logvar.shape == golden.z.shape == (4, 4)
+
+
+def test_load_golden_refuses_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"golden.npz` does not exist; export the model again"):
+        load_golden(tmp_path)
+
+
+def test_load_golden_refuses_a_missing_array(folder: Path) -> None:
+    np.savez(folder / "golden.npz", image=np.zeros((1, 1, 16, 16), np.uint8))
+    message = r"must hold the arrays image, mu, logvar, z, decoded: .*mu.npy"
+    with pytest.raises(ArtifactError, match=message):
+        load_golden(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04" + b"\0" * 40])
+def test_load_golden_refuses_a_damaged_file(folder: Path, content: bytes) -> None:
+    (folder / "golden.npz").write_bytes(content)
+    with pytest.raises(ArtifactError, match="must hold the arrays image, mu, logvar, z, decoded"):
+        load_golden(folder)
+
+
+def test_load_golden_never_unpickles(folder: Path) -> None:
+    np.savez(folder / "golden.npz", image=np.array([{}], dtype=object))
+    with pytest.raises(ArtifactError, match="Object arrays cannot be loaded"):
+        load_golden(folder)
+
+
+def test_write_tiny_model_is_reproducible(tmp_path: Path) -> None:
+    first, second = (write_tiny_model(tmp_path / name) for name in ("a", "b"))
+    manifest = read_manifest(first)
+    assert manifest == read_manifest(second)
+    write_manifest(first, manifest)
+    assert load_manifest(first) == load_manifest(second)
