@@ -1,0 +1,119 @@
+"""One safetensors file holds all of a run's state; reading it runs no code."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from training.config import Config, config_json, parse_config
+from training.errors import CheckpointError
+from training.networks import VAE
+from training.run_folder import FORMAT_VERSION, RunFolder, write_atomically
+from training.state import TrainingState, check_tensors, restore_state, state_tensors
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as read: tensors on the CPU, and what its metadata says."""
+
+    path: Path
+    config: Config
+    step: int
+    image_shape: tuple[int, int, int]
+    tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained model ready to use: `vae` in evaluation mode and `relevance` on the CPU."""
+
+    config: Config
+    vae: VAE
+    relevance: Tensor  # (latent_dim,)
+    step: int
+    run_info: dict[str, Any]
+
+
+def save_checkpoint(path: Path, state: TrainingState, *, config: Config) -> None:
+    """Write the whole state in one step: a crash leaves the former checkpoint."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in state_tensors(state).items()}
+    metadata = {
+        "format_version": str(FORMAT_VERSION),
+        "config": config_json(config),
+        "step": str(state.step),
+        "image_shape": json.dumps(state.vae.image_shape),
+    }
+    write_atomically(path, save(tensors, metadata=metadata))
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint without unpickling.
+
+    Raises:
+        CheckpointError: It is missing, damaged, or of a later format.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"`{path}` is missing: the folder holds no checkpoint to go on from")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return _interpret(path, metadata, tensors)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"`{path}` is damaged and cannot be read ({error}); restore it from a copy, "
+            "or start the run again"
+        ) from error
+
+
+def _interpret(path: Path, metadata: Mapping[str, str], tensors: dict[str, Tensor]) -> Checkpoint:
+    version = int(metadata["format_version"])
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"`{path}` has format {version} and this version reads up to {FORMAT_VERSION}; "
+            "upgrade the package"
+        )
+    channels, height, width = json.loads(metadata["image_shape"])
+    return Checkpoint(
+        path=path,
+        config=parse_config(json.loads(metadata["config"]), origin=f"the config in `{path}`"),
+        step=int(metadata["step"]),
+        image_shape=(channels, height, width),
+        tensors=tensors,
+    )
+
+
+def restore(state: TrainingState, checkpoint: Checkpoint) -> None:
+    """Fill a fresh state of the same configuration; training then goes on as if never stopped."""
+    restore_state(state, checkpoint.tensors, step=checkpoint.step)
+
+
+def load_model(run_dir: Path) -> LoadedRun:
+    """The model of a run folder.
+
+    Raises:
+        RunError: The folder is not that of a run.
+        CheckpointError: Its checkpoint cannot be read or does not fit its configuration.
+    """
+    folder = RunFolder(run_dir)
+    run_info = folder.read_info()
+    checkpoint = read_checkpoint(folder.checkpoint)
+    model = checkpoint.config.model
+    vae = VAE(checkpoint.image_shape, latent_dim=model.latent_dim, hidden_units=model.hidden_units)
+    wanted = {f"vae.{name}": tensor for name, tensor in vae.state_dict().items()}
+    logits = torch.empty(model.latent_dim)
+    check_tensors(wanted | {"relevance_logits": logits}, checkpoint.tensors)
+    vae.load_state_dict({name.removeprefix("vae."): checkpoint.tensors[name] for name in wanted})
+    return LoadedRun(
+        config=checkpoint.config,
+        vae=vae.eval().requires_grad_(False),
+        relevance=checkpoint.tensors["relevance_logits"].sigmoid(),
+        step=checkpoint.step,
+        run_info=run_info,
+    )

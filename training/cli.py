@@ -1,0 +1,118 @@
+"""rfvae-train: train a model, go on with it, and say which factors it found."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from training.errors import TrainingError
+
+app = typer.Typer(
+    help="Train Relevance Factor VAEs and find which factors vary in a set of images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+INTERRUPTED = 130
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder made by `run --out`.")]
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file.")],
+    out: Annotated[Path, typer.Option(help="New or empty folder for the run.")],
+    steps: Annotated[int | None, typer.Option(help="Number of steps; short for run.steps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed; short for run.seed.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting."),
+    ] = None,
+) -> None:
+    """Train a model into a new folder."""
+    from training.config import load_config
+    from training.runs import start_run
+
+    shortcuts = [
+        f"run.{key}={value}"
+        for key, value in (("steps", steps), ("seed", seed))
+        if value is not None
+    ]
+    settings = load_config(config, [*(overrides or []), *shortcuts])
+    _end(start_run(settings, out, console=_console()), out)
+
+
+@app.command()
+def resume(
+    run_dir: RunArgument,
+    steps: Annotated[int | None, typer.Option(help="Train up to this step instead.")] = None,
+) -> None:
+    """Go on with a run that was stopped or killed, as if it had never been."""
+    from training.runs import resume_run
+
+    _end(resume_run(run_dir, steps=steps, console=_console()), run_dir)
+
+
+@app.command()
+def evaluate(
+    run_dir: RunArgument,
+    seed: Annotated[int, typer.Option(help="Seed of the votes.")] = 0,
+    votes: Annotated[int, typer.Option(min=1, help="Number of votes of each metric.")] = 800,
+) -> None:
+    """Score how well the dimensions match the known factors (Metrics I and II)."""
+    from training.evaluate import evaluate_run
+
+    evaluate_run(run_dir, seed=seed, n_votes=votes)
+    _say(f"Next: rfvae-train report {run_dir}")
+
+
+@app.command()
+def report(run_dir: RunArgument) -> None:
+    """Say which dimensions are relevant and why, and draw them."""
+    from training.report import report_run
+
+    report_run(run_dir)
+    _say(f"Next: rfvae-export {run_dir} --to models")
+
+
+@app.command()
+def datasets() -> None:
+    """List the sets of images that this program draws."""
+    from training.data import PROCEDURAL
+    from training.data.sprites import SIZES
+
+    for name, factors in PROCEDURAL.items():
+        pairs = zip(factors.factor_names, factors.factor_sizes, strict=True)
+        sizes = " or ".join(str(size) for size in SIZES)
+        _say(f"{name}: {factors.n_images:,} images, {sizes} pixels wide, black and white")
+        _say("    factors: " + ", ".join(f"{factor} {size}" for factor, size in pairs))
+    _say("Next: rfvae-train run training/configs/oval-dsprites.toml --out runs/oval-dsprites")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: errors that a person can cure become one line on stderr."""
+    from training.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    try:
+        app(args=arguments, prog_name="rfvae-train")
+    except TrainingError as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+def _console() -> Console:
+    return Console(soft_wrap=False)
+
+
+def _say(message: str) -> None:
+    _console().print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def _end(status: str, folder: Path) -> None:
+    if status == "interrupted":
+        _say(f"Stopped and saved. Next: rfvae-train resume {folder}")
+        raise typer.Exit(INTERRUPTED)
+    _say(f"Saved in {folder}. Next: rfvae-train evaluate {folder}")

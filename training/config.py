@@ -1,0 +1,226 @@
+"""What a run is: TOML read into frozen pydantic models, where an unknown key is an error.
+
+Defaults are the constants of the authors' code for Oval-dSprites (arXiv 1902.01568).
+"""
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from training.errors import ConfigError
+from training.schedules import Schedule
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Betas = tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
+
+
+class Section(BaseModel):
+    """A table of the configuration file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Which images: a procedural set by `name`, or the genuine file at `path`; `size` in pixels."""
+
+    name: str = "oval-dsprites"
+    path: Path | None = None
+    size: int = Field(default=64, gt=0)
+
+
+class ModelConfig(Section):
+    """Width of the code and of the fully connected layers, and how weights start."""
+
+    latent_dim: int = Field(default=10, gt=0)
+    hidden_units: int = Field(default=128, gt=0)
+    initialization: Literal["authors", "kaiming"] = "authors"
+
+
+class ObjectiveConfig(Section):
+    """Weights of the loss terms (`training/objective.py`); each may be a schedule."""
+
+    likelihood: Literal["bernoulli"] = "bernoulli"
+    kl_weight_min: Schedule = 0.1
+    kl_weight_max: Schedule = 10.0
+    tc_weight: Schedule = 35.0
+    sparsity_weight: Schedule = 1.0
+    entropy_weight: Schedule = 100.0
+
+
+class RelevanceConfig(Section):
+    """The gate: learned, or `fixed` to the mask `initial` (RF-VAE-0)."""
+
+    mode: Literal["learned", "fixed"] = "learned"
+    initial: Probability | tuple[Probability, ...] = 0.5
+    initial_spread: float = Field(default=0.0, ge=0)
+    frozen_steps: int = Field(default=0, ge=0)
+    learning_rate: Schedule = 1e-4
+
+    @model_validator(mode="after")
+    def _learnable(self) -> "RelevanceConfig":
+        values = self.initial if isinstance(self.initial, tuple) else (self.initial,)
+        if self.mode == "learned" and not all(0 < value < 1 for value in values):
+            raise ValueError(
+                "a learned relevance starts strictly between 0 and 1 (a gate at 0 or 1 cannot "
+                f'move): got {self.initial}; use mode = "fixed" for a mask'
+            )
+        return self
+
+
+class OptimizerConfig(Section):
+    """Adam for encoder and decoder."""
+
+    learning_rate: Schedule = 1e-4
+    betas: Betas = (0.9, 0.999)
+
+
+class DiscriminatorConfig(Section):
+    """The density-ratio discriminator, its Adam, and the codes it sees."""
+
+    hidden_units: int = Field(default=1000, gt=0)
+    hidden_layers: int = Field(default=5, gt=0)
+    learning_rate: Schedule = 1e-4
+    betas: Betas = (0.5, 0.9)
+    history: int = Field(default=1, gt=0)
+    second_batch: bool = True
+
+
+class RunConfig(Section):
+    """Length and habits of the run; `threads` 0 means all cores."""
+
+    seed: int = Field(default=1, ge=0)
+    steps: int = Field(default=300_000, gt=0)
+    batch_size: int = Field(default=64, gt=1)
+    log_every: int = Field(default=100, gt=0)
+    checkpoint_minutes: float = Field(default=5.0, gt=0)
+    threads: int = Field(default=0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Config(Section):
+    """Everything that decides a run."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    relevance: RelevanceConfig = RelevanceConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _one_initial_per_dim(self) -> "Config":
+        initial = self.relevance.initial
+        if isinstance(initial, tuple) and len(initial) != self.model.latent_dim:
+            raise ValueError(
+                "`relevance.initial` needs one value, or one per dimension: got "
+                f"{len(initial)} values for `model.latent_dim` = {self.model.latent_dim}"
+            )
+        return self
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a TOML file and apply `section.key=value` overrides.
+
+    Raises:
+        ConfigError: The file is missing or not TOML, or a key or value breaks a rule.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration `{path}`: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"`{path}` is not valid TOML: {error}") from error
+    for override in overrides:
+        _apply(override, tables)
+    return parse_config(tables, origin=str(path))
+
+
+def parse_config(tables: dict[str, Any], *, origin: str) -> Config:
+    """Check plain tables; `origin` names their source in an error.
+
+    Raises:
+        ConfigError: A key is unknown or a value breaks a rule.
+    """
+    try:
+        return Config.model_validate(tables)
+    except ValidationError as error:
+        lines = dict.fromkeys(_explain(dict(item)) for item in error.errors())
+        raise ConfigError(f"{origin}: " + "; ".join(lines)) from error
+
+
+def config_sha256(config: Config) -> str:
+    """Hash of the resolved configuration, independent of key order and comments."""
+    return hashlib.sha256(config_json(config).encode()).hexdigest()
+
+
+def config_json(config: Config) -> str:
+    """The configuration as one line of JSON with sorted keys."""
+    return json.dumps(config.model_dump(mode="json"), sort_keys=True)
+
+
+def config_toml(config: Config) -> str:
+    """The configuration as TOML that `load_config` reads back to an equal one."""
+    lines: list[str] = []
+    for section, values in config.model_dump(mode="json", exclude_none=True).items():
+        lines += [
+            f"[{section}]",
+            *(f"{key} = {json.dumps(value)}" for key, value in values.items()),
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _apply(override: str, tables: dict[str, Any]) -> None:
+    name, equals, text = override.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not (equals and dot and section and key):
+        raise ConfigError(
+            f"an override is `section.key=value`: got `{override}`; "
+            "for example `--set run.batch_size=32`"
+        )
+    table = tables.setdefault(section, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"`{section}` must be a table, `[{section}]`: got {table!r}")
+    table[key] = _parse_value(text.strip())
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # A bare word needs no quotes on a command line.
+
+
+def _explain(item: dict[str, Any]) -> str:
+    """One sentence for one pydantic error: where, what rule, what was received."""
+    where = _dotted(item["loc"])
+    if item["type"] == "extra_forbidden":
+        return _explain_unknown(item["loc"])
+    if item["type"] == "value_error":
+        return f"{f'`{where}`: ' if where else ''}{item['ctx']['error']}"
+    return f"`{where}`: {item['msg'].lower()}: got {item['input']!r}"
+
+
+def _dotted(loc: tuple[str | int, ...]) -> str:
+    """`section.key`; the deeper parts name branches of a union that the user did not write."""
+    return ".".join(str(part) for part in loc[:2])
+
+
+def _explain_unknown(loc: tuple[str | int, ...]) -> str:
+    *parents, key = (str(part) for part in loc)
+    model: type[BaseModel] = Config
+    for parent in parents:
+        annotation = model.model_fields[parent].annotation
+        assert isinstance(annotation, type)
+        model = annotation
+    valid = list(model.model_fields)
+    near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
+    hint = f"did you mean `{near[0]}`?" if near else f"valid keys: {', '.join(valid)}"
+    return f"unknown key `{'.'.join([*parents, key])}`; {hint}"

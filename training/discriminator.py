@@ -1,0 +1,56 @@
+"""The density-ratio discriminator of FactorVAE (arXiv 1802.05983, section 3) and what it sees."""
+
+import torch
+from torch import Tensor, nn
+
+LEAK = 0.2
+
+
+class Discriminator(nn.Module):
+    """Tells codes from codes with permuted columns; two logits: 0 = joint, 1 = permuted."""
+
+    def __init__(
+        self, latent_dim: int, *, hidden_units: int = 1000, hidden_layers: int = 5
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = latent_dim
+        for _ in range(hidden_layers):
+            layers += [nn.Linear(width, hidden_units), nn.LeakyReLU(LEAK)]
+            width = hidden_units
+        self.layers = nn.Sequential(*layers, nn.Linear(width, 2))
+
+    def forward(self, relevant_z: Tensor) -> Tensor:
+        """(batch, latent_dim) -> logits (batch, 2)."""
+        logits: Tensor = self.layers(relevant_z)
+        return logits
+
+
+class CodeHistory:
+    """Ring of the posteriors of the last `history` batches.
+
+    The encoder moves little from step to step, so recent codes make the discriminator's batch
+    larger at no cost in convolutions. With `history` 1 it holds just the newest batch, as in the
+    authors' code.
+    """
+
+    def __init__(self, *, history: int, batch_size: int, latent_dim: int) -> None:
+        self.mu = torch.zeros(history, batch_size, latent_dim)
+        self.logvar = torch.zeros(history, batch_size, latent_dim)
+        self.n_appended = 0
+
+    def to(self, device: torch.device) -> "CodeHistory":
+        """Move the stored codes."""
+        self.mu, self.logvar = self.mu.to(device), self.logvar.to(device)
+        return self
+
+    def append(self, mu: Tensor, logvar: Tensor) -> None:
+        """Store one batch, (batch, latent_dim) each, over the oldest."""
+        slot = self.n_appended % len(self.mu)
+        self.mu[slot], self.logvar[slot] = mu.detach(), logvar.detach()
+        self.n_appended += 1
+
+    def posteriors(self) -> tuple[Tensor, Tensor]:
+        """Stored mu and logvar, (n_stored * batch, latent_dim) each."""
+        n_stored = min(self.n_appended, len(self.mu))
+        return self.mu[:n_stored].flatten(0, 1), self.logvar[:n_stored].flatten(0, 1)

@@ -1,0 +1,68 @@
+"""The relevance gate: how much each latent dimension counts, learned or fixed.
+
+r = sigmoid(a) with one free logit a a dimension (arXiv 1902.01568). A learned gate starts near
+`initial` and may be held for `frozen_steps`; a fixed gate is the mask of RF-VAE-0.
+"""
+
+import torch
+from torch import Generator, Tensor, nn
+
+from training.config import RelevanceConfig
+
+JITTER = 0.001  # the authors' start: 0.001 * randn
+RELEVANCE_THRESHOLD = 0.5
+
+
+class RelevanceGate(nn.Module):
+    """Holds `relevance_logits`, (latent_dim,).
+
+    A fixed gate of 0 or 1 has infinite logits, whose sigmoid is exactly 0 or 1.
+    """
+
+    def __init__(self, config: RelevanceConfig, *, latent_dim: int, generator: Generator) -> None:
+        super().__init__()
+        self.learned = config.mode == "learned"
+        self._frozen_steps = config.frozen_steps
+        logits = initial_logits(config, latent_dim=latent_dim, generator=generator)
+        self.relevance_logits = nn.Parameter(logits, requires_grad=self.learned)
+
+    def relevance(self) -> Tensor:
+        """r = sigmoid(a), (latent_dim,), in [0, 1]."""
+        return self.relevance_logits.sigmoid()
+
+    def is_released(self, step: int) -> bool:
+        """Whether the gate learns in step number `step` (from 0)."""
+        return self.learned and step >= self._frozen_steps
+
+
+def initial_logits(config: RelevanceConfig, *, latent_dim: int, generator: Generator) -> Tensor:
+    """ln(p / (1 - p)) of `initial`; a learned gate adds its spread over the dims and the jitter."""
+    initial = torch.tensor(config.initial, dtype=torch.float64).expand(latent_dim)
+    logits = initial.logit().float()
+    if config.mode == "fixed":
+        return logits
+    spread = torch.linspace(config.initial_spread, -config.initial_spread, latent_dim)
+    return logits + spread + JITTER * torch.randn(latent_dim, generator=generator)
+
+
+def collapse_warning(relevance: Tensor, *, finished: bool) -> str | None:
+    """A sentence when the gate has reached one of its two useless ends, else None.
+
+    Args:
+        relevance: (latent_dim,), of a gate that was released.
+        finished: Whether the run is over; only then is a wholly open gate a finding.
+    """
+    if bool((relevance < RELEVANCE_THRESHOLD).all()):
+        return (
+            "every relevance is below 0.5: the total correlation sees almost nothing and the model "
+            "is close to a beta-VAE with `objective.kl_weight_max`; lower "
+            "`objective.sparsity_weight` or `objective.entropy_weight`, or raise "
+            "`relevance.frozen_steps`"
+        )
+    if finished and bool((relevance > RELEVANCE_THRESHOLD).all()):
+        return (
+            "every relevance is above 0.5: no dimension was found to be a nuisance and the model "
+            "is close to a FactorVAE with `objective.kl_weight_min`; raise "
+            "`objective.sparsity_weight` or `objective.tc_weight`, or `model.latent_dim`"
+        )
+    return None

@@ -1,0 +1,100 @@
+"""The files of a run, written so that a crash leaves the old or the new content, never half."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from training.errors import RunError
+
+FORMAT_VERSION = 1
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file in one step: write beside it, sync, rename, sync the folder."""
+    beside = path.with_name(f".{path.name}.tmp")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class RunFolder:
+    """Names and small files of one run: `config.toml`, `run.json`, `metrics.jsonl`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.toml"
+        self.info = path / "run.json"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoint = path / "checkpoint.safetensors"
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            RunError: It cannot be made, or it has something in it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            occupied = any(self.path.iterdir())
+        except OSError as error:
+            raise RunError(f"cannot make the run folder `{self.path}`: {error.strerror}") from error
+        if occupied:
+            raise RunError(
+                f"a run needs a new or empty folder: `{self.path}` is not empty; choose another "
+                f"--out, or go on with it: rfvae-train resume {self.path}"
+            )
+
+    def read_info(self) -> dict[str, Any]:
+        """What `run.json` says.
+
+        Raises:
+            RunError: There is no such file, or it is not JSON.
+        """
+        try:
+            info = json.loads(self.info.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"`{self.path}` is not a run folder: `run.json` cannot be read ({error}); give the "
+                "folder that `rfvae-train run --out` made"
+            ) from error
+        assert isinstance(info, dict)
+        return info
+
+    def write_info(self, info: dict[str, Any]) -> None:
+        """Write `run.json`."""
+        content = json.dumps(info | {"updated": now()}, indent=2, ensure_ascii=False)
+        write_atomically(self.info, content.encode() + b"\n")
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Add one line to `metrics.jsonl`."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def cut_metrics(self, *, after: int) -> None:
+        """Drop lines of steps later than `after`, and a last line that a crash left incomplete."""
+        if not self.metrics.exists():
+            return
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= after]
+        write_atomically(self.metrics, "".join(kept).encode())
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

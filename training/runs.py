@@ -1,0 +1,269 @@
+"""A run from start to end: device, data, folder, loop, checkpoints, and how it stopped."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from training.checkpoint import read_checkpoint, restore, save_checkpoint
+from training.config import Config, config_toml
+from training.data import ImageSource, open_images
+from training.errors import ConfigError, DataError, RunError, TrainingError
+from training.fit import Hooks, Record, fit, new_state, require_finite
+from training.progress import Display, make_display
+from training.relevance import collapse_warning
+from training.run_folder import FORMAT_VERSION, RunFolder, now, write_atomically
+from training.state import TrainingState
+
+GRACE_STEPS = 1000  # A gate released a moment ago has not had the time to decide anything.
+
+
+@dataclass
+class Recorder:
+    """Puts what the loop says into the run folder and onto the display."""
+
+    folder: RunFolder
+    state: TrainingState
+    config: Config
+    display: Display
+    info: dict[str, Any]
+    clock: Callable[[], float] = time.monotonic
+    warned: bool = False
+    _started: float = field(init=False)
+    _saved: float = field(init=False)
+    _logged: tuple[float, int] = field(init=False)
+    _seconds_before: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started = self._saved = self.clock()
+        self._logged = (self._started, self.state.step)
+        self._seconds_before = self.info["seconds"]
+
+    def stepped(self, step: int) -> None:
+        """After a step: display, and a checkpoint when its time has come."""
+        self.display.stepped(step)
+        if self.clock() - self._saved >= 60 * self.config.run.checkpoint_minutes:
+            self.save(status="running")
+
+    def logged(self, record: Record) -> None:
+        """At a log step: a line for the file, the display, and a warning once."""
+        moment, (before, former) = self.clock(), self._logged
+        self._logged = (moment, record["step"])
+        record["seconds"] = round(self._seconds(), 3)
+        record["steps_per_s"] = round((record["step"] - former) / max(moment - before, 1e-9), 3)
+        self.folder.append_metrics(record)
+        self.display.logged(record)
+        self._warn_of_collapse()
+
+    def save(self, *, status: str) -> None:
+        """Write a checkpoint and say so in `run.json`; refuses weights that are not finite."""
+        require_finite(self.state)
+        save_checkpoint(self.folder.checkpoint, self.state, config=self.config)
+        self._saved = self.clock()
+        self.describe(status=status, step=self.state.step)
+
+    def describe(self, *, status: str, step: int) -> None:
+        """Write `run.json`; `step` is that of the checkpoint."""
+        self.info |= {"status": status, "step": step, "seconds": round(self._seconds(), 3)}
+        self.folder.write_info(self.info)
+
+    def _seconds(self) -> float:
+        return self._seconds_before + self.clock() - self._started
+
+    def _warn_of_collapse(self) -> None:
+        released = self.config.relevance.frozen_steps + GRACE_STEPS
+        finished = self.state.step == self.config.run.steps
+        if self.warned or not self.state.gate.learned or self.state.step < released:
+            return
+        relevance = self.state.gate.relevance().detach()
+        if warning := collapse_warning(relevance, finished=finished):
+            self.warned = True
+            self.display.say(f"warning: {warning}")
+
+
+def start_run(config: Config, out: Path, *, console: Console) -> str:
+    """Train from step 0 into a new folder; returns the status, `finished` or `interrupted`."""
+    device = choose_device(config, console)
+    images = _open_images(config, console)
+    folder = RunFolder(out)
+    folder.create()
+    state = new_state(config, images.image_shape, device=device)
+    write_atomically(folder.config, config_toml(config).encode())
+    info = _describe(config, images, device)
+    return _train(folder, state, images, config=config, info=info, console=console)
+
+
+def resume_run(run_dir: Path, *, steps: int | None, console: Console) -> str:
+    """Go on from the folder's checkpoint as if never stopped; `steps` sets another end.
+
+    Raises:
+        RunError: There is nothing left to do, or the folder is not that of a run.
+        DataError: The images are no longer the ones that the run was started with.
+    """
+    folder = RunFolder(run_dir)
+    info = folder.read_info()
+    checkpoint = read_checkpoint(folder.checkpoint)
+    config = _with_steps(checkpoint.config, steps)
+    if checkpoint.step >= config.run.steps:
+        raise RunError(
+            f"the run is already at step {checkpoint.step} of {config.run.steps}; "
+            "to train longer give a larger --steps"
+        )
+    device = choose_device(config, console)
+    images = _open_images(config, console)
+    _require_same_images(info, images)
+    state = new_state(config, checkpoint.image_shape, device=device)
+    restore(state, checkpoint)
+    folder.cut_metrics(after=state.step)
+    write_atomically(folder.config, config_toml(config).encode())
+    console.print(f"Resuming at step {state.step:,}", highlight=False)
+    info |= {"steps": config.run.steps, "device": device.type}
+    return _train(folder, state, images, config=config, info=info, console=console)
+
+
+def _train(
+    folder: RunFolder,
+    state: TrainingState,
+    images: ImageSource,
+    *,
+    config: Config,
+    info: dict[str, Any],
+    console: Console,
+) -> str:
+    display = make_display(console, first=state.step, last=config.run.steps)
+    recorder = Recorder(folder, state, config, display, info)
+    try:
+        recorder.save(status="running")
+        with stop_on_signals() as should_stop:
+            hooks = Hooks(recorder.stepped, recorder.logged, should_stop)
+            fit(state, images, config=config, hooks=hooks)
+        status = "finished" if state.step == config.run.steps else "interrupted"
+        recorder.save(status=status)
+    except TrainingError:
+        recorder.describe(status="failed", step=info["step"])
+        raise
+    finally:
+        display.close()
+    return status
+
+
+def choose_device(config: Config, console: Console) -> torch.device:
+    """The device that `run.device` asks for; says which and why, and sets the threads.
+
+    Raises:
+        ConfigError: CUDA is asked for and cannot be used.
+    """
+    wanted, has_cuda = config.run.device, torch.cuda.is_available()
+    if wanted == "cuda" and not has_cuda:
+        raise ConfigError(
+            "`run.device` is `cuda` and PyTorch finds no usable CUDA device; "
+            "use `auto` or `cpu`, or install a CUDA build of torch"
+        )
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    reason = "`run.device` asks for it" if wanted != "auto" else 'found by `run.device = "auto"`'
+    if wanted == "auto" and not has_cuda:
+        reason = "no CUDA device found"
+    if has_cuda and wanted != "cpu":
+        name = torch.cuda.get_device_name()
+        console.print(f"Device: CUDA, {name} ({reason})", highlight=False, markup=False)
+        return torch.device("cuda")
+    threads = torch.get_num_threads()
+    console.print(
+        f"Device: CPU, {threads} thread{'s' if threads > 1 else ''} ({reason})",
+        highlight=False,
+        markup=False,
+    )
+    return torch.device("cpu")
+
+
+def _open_images(config: Config, console: Console) -> ImageSource:
+    images = open_images(config.data)
+    origin = "drawn by this program" if images.source == "procedural" else f"{config.data.path}"
+    size = "x".join(str(side) for side in images.image_shape)
+    console.print(
+        f"Data: {images.name}, {images.n_images:,} images of {size}, {images.source}: {origin}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    return images
+
+
+def _require_same_images(info: dict[str, Any], images: ImageSource) -> None:
+    expected, found = info["data"]["sha256"], images.sha256()
+    if expected != found:
+        raise DataError(
+            f"a run goes on with the images it began with: SHA-256 {expected[:12]}… is recorded "
+            f"and `{images.name}` now has {found[:12]}…; restore the file, or start a new run"
+        )
+
+
+def _with_steps(config: Config, steps: int | None) -> Config:
+    if steps is None:
+        return config
+    return config.model_copy(update={"run": config.run.model_copy(update={"steps": steps})})
+
+
+def _describe(config: Config, images: ImageSource, device: torch.device) -> dict[str, Any]:
+    factors = images.factors
+    return {
+        "format_version": FORMAT_VERSION,
+        "status": "running",
+        "code_version": code_version(),
+        "torch_version": torch.__version__,
+        "data": {
+            "name": images.name,
+            "source": images.source,
+            "sha256": images.sha256(),
+            "n_images": images.n_images,
+            "factor_names": list(factors.factor_names) if factors else None,
+            "factor_sizes": list(factors.factor_sizes) if factors else None,
+        },
+        "seed": config.run.seed,
+        "device": device.type,
+        "step": 0,
+        "steps": config.run.steps,
+        "seconds": 0.0,
+        "created": now(),
+    }
+
+
+def code_version() -> str:
+    """The package's version, with the commit where the code runs from a git checkout."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "rev-parse", "--short", "HEAD"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return version("rfvae")
+    return f"{version('rfvae')}+g{commit.stdout.strip()}"
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a wish to stop; a second Ctrl-C stops at once."""
+    received: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    former = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
