@@ -1,0 +1,72 @@
+"""Opens the record of each request and puts it on the answer: id, stage times, model."""
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.observability.metrics import INFERENCE_OPERATIONS
+from service.observability.record import RECORD, RequestRecord
+
+_SANE_ID: Final = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
+
+
+class RequestId:
+    """Keeps a sane incoming `X-Request-ID`, makes one otherwise; every answer carries it."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        draining: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._draining = draining
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = _merge(scope["headers"])
+        record = RequestRecord(_request_id(headers), self._clock(), headers)
+        scope[RECORD] = record
+
+        async def send_with_facts(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *self._facts(record)]
+            await send(message)
+
+        await self._app(scope, receive, send_with_facts)
+
+    def _facts(self, record: RequestRecord) -> list[tuple[bytes, bytes]]:
+        facts = [(b"x-request-id", record.request_id.encode())]
+        if record.operation in INFERENCE_OPERATIONS:
+            facts.append((b"server-timing", record.server_timing(self._clock())))
+        if record.model:
+            facts.append((b"x-model", record.model.encode()))
+            facts.append((b"x-model-version", record.version.encode()))
+        if record.close_connection or self._draining():
+            facts.append((b"connection", b"close"))
+        return facts
+
+
+def _merge(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    headers = dict(pairs)
+    if len(headers) == len(pairs):
+        return headers
+    merged: dict[bytes, bytes] = {}
+    for name, value in pairs:  # a header that came in parts, as RFC 9110 5.3 joins it
+        merged[name] = merged[name] + b", " + value if name in merged else value
+    return merged
+
+
+def _request_id(headers: dict[bytes, bytes]) -> str:
+    given = headers.get(b"x-request-id")
+    if given is not None and _SANE_ID.fullmatch(given):
+        return given.decode()
+    return secrets.token_hex(8)

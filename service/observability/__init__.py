@@ -1,0 +1,1 @@
+"""What operators see: metrics, structured log lines, the record of each request."""

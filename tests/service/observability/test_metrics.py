@@ -1,0 +1,123 @@
+"""Names, buckets and the fixed number of series."""
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.observability.metrics import OPERATIONS, OUTCOMES, Metrics, outcome_of
+from service.observability.record import RequestRecord
+
+DESIGNED = {
+    "rfvae_requests",
+    "rfvae_request_duration_seconds",
+    "rfvae_stage_duration_seconds",
+    "rfvae_batch_rows",
+    "rfvae_queue_rows",
+    "rfvae_rejected",
+    "rfvae_requests_in_flight",
+    "rfvae_model_info",
+    "rfvae_model_ready",
+    "rfvae_relevant_dims",
+    "rfvae_latent_out_of_range",
+    "rfvae_reconstruction_novelty",
+}
+
+
+def _samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+    }
+
+
+def _record(**facts: object) -> RequestRecord:
+    record = RequestRecord("id", 0.0, {}, operation="encode", status=200)
+    for name, value in facts.items():
+        setattr(record, name, value)
+    return record
+
+
+def test_metrics_have_the_designed_names_from_the_start() -> None:
+    families = {
+        family.name for family in text_string_to_metric_families(Metrics().render().decode())
+    }
+
+    assert families >= DESIGNED
+
+
+def test_metrics_series_do_not_grow_with_requests() -> None:
+    metrics = Metrics()
+    metrics.add_model("tiny", "1", provider="cpu", latent_dim=4, relevant_dims=2)
+    before = set(_samples(metrics))
+
+    for operation in OPERATIONS:
+        for status in (200, 400, 404, 413, 422, 429, 499, 500, 503, 504):
+            metrics.observe_request(
+                _record(operation=operation, status=status, problem="any", infer_s=0.1), 0.1
+            )
+    metrics.observe_out_of_range("tiny", [(0, 1), (3, 2)])
+    metrics.observe_novelty("tiny", [50.0])
+
+    assert set(_samples(metrics)) == before
+
+
+def test_metrics_count_a_request_with_its_stages() -> None:
+    metrics = Metrics()
+    metrics.observe_request(_record(infer_s=0.002, queue_s=0.0001), 0.003)
+
+    samples = _samples(metrics)
+    labels = (("operation", "encode"), ("outcome", "ok"))
+    assert samples["rfvae_requests_total", labels] == 1
+    infer = (("stage", "infer"),)
+    assert samples["rfvae_stage_duration_seconds_sum", infer] == 0.002
+    fastest = (("le", "0.00025"), ("stage", "queue"))
+    assert samples["rfvae_stage_duration_seconds_bucket", fastest] == 1
+
+
+def test_metrics_do_not_count_stages_of_a_request_without_inference() -> None:
+    metrics = Metrics()
+    metrics.observe_request(_record(status=400, problem="malformed-input"), 0.001)
+
+    assert _samples(metrics)["rfvae_stage_duration_seconds_count", (("stage", "infer"),)] == 0
+
+
+def test_metrics_count_a_rejection_by_its_reason() -> None:
+    metrics = Metrics()
+    metrics.observe_request(_record(status=429, problem="queue-full"), 0.001)
+
+    assert _samples(metrics)["rfvae_rejected_total", (("reason", "queue_full"),)] == 1
+
+
+def test_metrics_read_the_load_at_each_scrape() -> None:
+    metrics = Metrics()
+    metrics.watch(in_flight=lambda: 3, queue_rows=lambda: 40, queue_bytes=lambda: 5000)
+
+    samples = _samples(metrics)
+    assert samples["rfvae_requests_in_flight", ()] == 3
+    assert samples["rfvae_queue_rows", ()] == 40
+    assert samples["rfvae_queue_bytes", ()] == 5000
+
+
+def test_metrics_drop_the_series_of_a_version_that_left() -> None:
+    metrics = Metrics()
+    for version in ("1", "2"):
+        metrics.add_model("tiny", version, provider="cpu", latent_dim=4, relevant_dims=2)
+    metrics.remove_version("tiny", "1", provider="cpu")
+
+    versions = [
+        dict(labels)["version"] for name, labels in _samples(metrics) if name == "rfvae_model_info"
+    ]
+    assert versions == ["2"]
+
+
+def test_outcome_of_every_status_is_in_the_closed_set() -> None:
+    assert {outcome_of(status) for status in range(200, 600)} == set(OUTCOMES)
+
+
+def test_metrics_buckets_reach_from_a_quarter_millisecond_to_ten_seconds() -> None:
+    bounds = [
+        float(dict(labels)["le"])
+        for name, labels in _samples(Metrics())
+        if name == "rfvae_request_duration_seconds_bucket" and dict(labels)["operation"] == "encode"
+    ]
+
+    assert (min(bounds), sorted(bounds)[-2], len(bounds)) == (0.00025, 10.0, 21)
