@@ -1,0 +1,1 @@
+"""ONNX Runtime: sessions on the right device, threads that fit the machine, checked before use."""

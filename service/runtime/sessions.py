@@ -1,0 +1,157 @@
+"""Opens ONNX Runtime sessions on exactly the device that was asked for.
+
+ONNX Runtime falls back to the CPU with no more than a log line (onnxruntime issues 21424, 23372),
+so the providers in use are compared with those asked for and anything else is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from service.errors import ArtifactError, DeviceUnavailable
+from service.runtime.tensorrt import ProfileShapes, engine_cache_folder
+from service.runtime.threads import Device
+
+CPU, CUDA, TENSORRT = (
+    "CPUExecutionProvider",
+    "CUDAExecutionProvider",
+    "TensorrtExecutionProvider",
+)
+NVIDIA_CONTROL = Path("/dev/nvidiactl")
+ERRORS_ONLY = 3
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How to open a session.
+
+    Args:
+        threads: inside one run. With 1 the calling thread does the work and there is no pool.
+        spin: whether idle threads of the pool burn a core to start sooner; only for `threads` > 1.
+        cache_folder: where TensorRT keeps built engines; None builds them at each start.
+        profile: smallest, usual and largest input of each graph, for TensorRT.
+    """
+
+    device: Device = "cpu"
+    threads: int = 1
+    spin: bool = False
+    cache_folder: Path | None = None
+    profile: ProfileShapes | None = None
+
+
+def resolve_device(device: Device) -> Device:
+    """Turn "auto" into "cuda" where this build and this machine have it, else into "cpu"."""
+    if device != "auto":
+        return device
+    return "cuda" if CUDA in ort.get_available_providers() and NVIDIA_CONTROL.exists() else "cpu"
+
+
+def open_session(
+    model: Path | bytes, *, device: Device = "cpu", threads: int = 1, **more: Any
+) -> ort.InferenceSession:
+    """Open a graph on `device`; see `SessionOptions` for the other arguments.
+
+    Raises:
+        DeviceUnavailable: the device is not in this build or did not start.
+        ArtifactError: the graph cannot be read.
+    """
+    options = SessionOptions(device=resolve_device(device), threads=threads, **more)
+    providers = _providers(model, options)
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        session = ort.InferenceSession(source, _ort_options(options), providers=providers)
+    # ONNX Runtime's errors share no base class but Exception.
+    except Exception as error:
+        raise _explain(model, options, error) from error
+    _require_provider(session.get_providers(), wanted=_name(providers[0]))
+    return session
+
+
+def _ort_options(options: SessionOptions) -> ort.SessionOptions:
+    chosen = ort.SessionOptions()
+    chosen.intra_op_num_threads = options.threads
+    chosen.inter_op_num_threads = 1
+    chosen.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    chosen.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    chosen.log_severity_level = ERRORS_ONLY
+    spin = "1" if options.spin else "0"
+    chosen.add_session_config_entry("session.intra_op.allow_spinning", spin)
+    chosen.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    return chosen
+
+
+def _providers(model: Path | bytes, options: SessionOptions) -> list[Any]:
+    """What to ask ONNX Runtime for, the asked device first."""
+    if options.device == "cpu":
+        return [CPU]
+    wanted = CUDA if options.device == "cuda" else TENSORRT
+    _require_built_in(wanted, options.device)
+    ort.preload_dlls()  # finds the CUDA libraries that came as wheels
+    cuda = (CUDA, _cuda_options())
+    if wanted == CUDA:
+        return [cuda, CPU]
+    return [(TENSORRT, _tensorrt_options(model, options)), cuda, CPU]
+
+
+def _cuda_options() -> dict[str, str]:
+    """HEURISTIC: the default search measures again for each new shape (onnxruntime issue 6978)."""
+    return {
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "cudnn_conv_use_max_workspace": "1",
+        "arena_extend_strategy": "kSameAsRequested",
+        "do_copy_in_default_stream": "1",
+        "use_tf32": "0",  # ten bits of mantissa would miss the parity that the manifest promises
+    }
+
+
+def _tensorrt_options(model: Path | bytes, options: SessionOptions) -> dict[str, str]:
+    chosen = {} if options.profile is None else options.profile.provider_options()
+    if options.cache_folder is not None:
+        folder = engine_cache_folder(options.cache_folder, model, ort_version=ort.__version__)
+        folder.mkdir(parents=True, exist_ok=True)
+        chosen |= {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(folder),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(folder),
+        }
+    return chosen
+
+
+def _require_built_in(provider: str, device: Device) -> None:
+    available = ort.get_available_providers()
+    if provider not in available:
+        raise DeviceUnavailable(
+            f"`device` is `{device}`, which needs {provider}; this ONNX Runtime build has "
+            f"{', '.join(available)}; install the extra `gpu` or set `device` to `cpu`"
+        )
+
+
+def _require_provider(active: Sequence[str], *, wanted: str) -> None:
+    if active[0] != wanted:
+        raise DeviceUnavailable(
+            f"the session must run on {wanted}; active are {', '.join(active)}; "
+            "check the driver and the CUDA libraries, or set `device` to `cpu`"
+        )
+
+
+def _explain(
+    model: Path | bytes, options: SessionOptions, error: Exception
+) -> ArtifactError | DeviceUnavailable:
+    name = "the graph" if isinstance(model, bytes) else f"`{model}`"
+    reason = " ".join(str(error).split())[:300]
+    if options.device != "cpu" and type(error).__name__ in {"EPFail", "EngineError", "Fail"}:
+        return DeviceUnavailable(
+            f"`device` is `{options.device}`, which did not start for {name}: {reason}; "
+            "check the driver and the CUDA libraries, or set `device` to `cpu`"
+        )
+    return ArtifactError(f"{name} cannot be opened by ONNX Runtime {ort.__version__}: {reason}")
+
+
+def _name(provider: str | tuple[str, dict[str, str]]) -> str:
+    return provider if isinstance(provider, str) else provider[0]
