@@ -1,0 +1,102 @@
+"""Turns every error into one `application/problem+json` answer (RFC 9457); hides all the rest."""
+
+import logging
+import math
+from typing import Final
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import ClientGone, NotFound, QueueFull, ServiceError
+from service.observability.logging import log_event
+from service.observability.record import RequestRecord, record_of
+
+PROBLEM_JSON: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:rfvae:problem:"
+_HIDDEN_DETAIL: Final = "the service failed on this request; the log has more under its request id"
+
+
+class MethodNotAllowed(ServiceError):
+    """The path exists, but not for this method; `allow` lists the methods that do."""
+
+    status = 405
+    type = "method-not-allowed"
+    title = "Method not allowed"
+
+    def __init__(self, method: str, allow: str) -> None:
+        super().__init__(f"this path takes {allow}; got {method}; see /docs for the routes")
+        self.allow = allow
+
+
+class Problems:
+    """The outermost edge of the application code: no exception leaves it but cancellation."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        except ServiceError as error:
+            await _answer(error, scope, send)
+        except HTTPException as error:
+            await _answer(_from_router(error, scope), scope, send)
+        except Exception as error:
+            _log_failure(error, record_of(scope))
+            await _answer(ServiceError(_HIDDEN_DETAIL), scope, send)
+
+
+def problem_headers(error: ServiceError) -> list[tuple[bytes, bytes]]:
+    """Headers that some errors add to the answer."""
+    if isinstance(error, QueueFull):
+        return [(b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode())]
+    if isinstance(error, MethodNotAllowed):
+        return [(b"allow", error.allow.encode())]
+    return []
+
+
+def problem_body(error: ServiceError, request_id: str) -> bytes:
+    """The members of RFC 9457, and the id under which the log knows the request."""
+    return orjson.dumps(
+        {
+            "type": TYPE_PREFIX + error.type,
+            "title": error.title,
+            "status": error.status,
+            "detail": error.detail,
+            "request_id": request_id,
+        }
+    )
+
+
+async def _answer(error: ServiceError, scope: Scope, send: Send) -> None:
+    record = record_of(scope)
+    record.problem = error.type
+    if record.status or isinstance(error, ClientGone):
+        record.status = error.status  # the answer has begun, or nobody would read it
+        return
+    body = problem_body(error, record.request_id)
+    headers = [
+        (b"content-type", PROBLEM_JSON.encode()),
+        (b"content-length", str(len(body)).encode()),
+        *problem_headers(error),
+    ]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _from_router(error: HTTPException, scope: Scope) -> ServiceError:
+    if error.status_code == 405:
+        return MethodNotAllowed(
+            scope["method"], (error.headers or {}).get("Allow", "other methods")
+        )
+    path = scope["path"][:100]
+    return NotFound(f"the path must be one of this service; got `{path}`; see /docs for the routes")
+
+
+def _log_failure(error: Exception, record: RequestRecord) -> None:
+    facts = {"request_id": record.request_id, "operation": record.operation}
+    log_event(logging.ERROR, "request_failed", error, **facts)

@@ -1,0 +1,92 @@
+"""The one timer of a request: its deadline, and a client that left."""
+
+import asyncio
+
+import pytest
+from starlette.types import Receive
+
+from service.api.guard import Guard
+from service.errors import ClientGone, DeadlineExceeded, InvalidValue, RequestTimeout
+
+
+async def _never() -> dict[str, object]:
+    await asyncio.Event().wait()
+    return {}
+
+
+async def _disconnected() -> dict[str, object]:
+    return {"type": "http.disconnect"}
+
+
+async def _wait(receive: Receive, timeout_s: float, *, body_read: bool = True) -> None:
+    with Guard(receive, timeout_s) as guard:
+        guard.body_read = body_read
+        await asyncio.Event().wait()
+
+
+async def test_guard_lets_work_in_time_through() -> None:
+    with Guard(_never, 5.0) as guard:
+        await asyncio.sleep(0)
+
+    assert guard.cause is None
+
+
+async def test_guard_ends_work_at_the_deadline() -> None:
+    with pytest.raises(DeadlineExceeded, match="X-Request-Timeout-Ms"):
+        await _wait(_never, 0.01)
+
+
+async def test_guard_ends_a_body_that_is_too_slow_as_a_request_timeout() -> None:
+    with pytest.raises(RequestTimeout, match="the whole body must arrive"):
+        await _wait(_never, 0.01, body_read=False)
+
+
+async def test_guard_ends_work_when_the_client_leaves() -> None:
+    with pytest.raises(ClientGone, match="closed the connection"):
+        await _wait(_disconnected, 5.0)
+
+
+async def test_guard_does_not_read_beside_a_body_that_is_still_coming() -> None:
+    reads: list[int] = []
+
+    async def receive() -> dict[str, object]:
+        reads.append(1)
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(RequestTimeout):
+        await _wait(receive, 0.2, body_read=False)
+
+    assert reads == []
+
+
+async def test_guard_still_keeps_the_deadline_after_it_began_to_watch() -> None:
+    with pytest.raises(DeadlineExceeded):
+        await _wait(_never, 0.12)
+
+
+async def test_guard_lets_an_error_of_the_work_through() -> None:
+    with pytest.raises(InvalidValue, match="own"), Guard(_never, 5.0):
+        raise InvalidValue("own")
+
+
+async def test_guard_leaves_a_cancellation_from_outside_alone() -> None:
+    async def work() -> None:
+        with Guard(_never, 5.0):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_guard_leaves_the_task_usable_after_the_deadline() -> None:
+    with pytest.raises(DeadlineExceeded):
+        await _wait(_never, 0.01)
+
+    await asyncio.sleep(0)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
