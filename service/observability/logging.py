@@ -7,7 +7,7 @@ from typing import Any, Literal, TextIO
 
 import orjson
 
-LOGGER = "rfvae"
+LOGGER = "service"
 LogFormat = Literal["auto", "json", "text"]
 
 

@@ -49,7 +49,7 @@ async def test_problems_say_when_to_retry(seconds: float, header: str) -> None:
 async def test_problems_hide_the_text_of_a_failure_and_log_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.ERROR, logger="rfvae")
+    caplog.set_level(logging.ERROR, logger="service")
 
     answer = await _answer_to(RuntimeError("secret path"))
 

@@ -31,7 +31,7 @@ def _lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def _capture(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="rfvae")
+    caplog.set_level(logging.INFO, logger="service")
 
 
 async def test_access_log_has_id_rows_stages_and_outcome(caplog: pytest.LogCaptureFixture) -> None:

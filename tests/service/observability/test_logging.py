@@ -12,7 +12,7 @@ from service.observability.logging import configure_logging, log_event
 
 @pytest.fixture(autouse=True)
 def _restore_loggers() -> Iterator[None]:
-    names = ("rfvae", "uvicorn.error")
+    names = ("service", "uvicorn.error")
     loggers = [logging.getLogger(name) for name in names]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     yield
