@@ -8,7 +8,7 @@ import hashlib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -53,15 +53,23 @@ class DspritesFile:
 
 def _read_latents(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            classes, values = file["latents_classes"], file["latents_values"]
+        with zipfile.ZipFile(path) as archive:
+            classes, values = (
+                _read_array(archive, name) for name in ("latents_classes", "latents_values")
+            )
     except FileNotFoundError as error:
         raise DataError(f"`data.path` must name a file: `{path}` is missing") from error
-    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, AttributeError) as error:
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise _not_dsprites(path, str(error)) from error
     if classes.ndim != 2 or classes.shape[1] != len(FACTOR_NAMES) or classes.shape != values.shape:
         raise _not_dsprites(path, f"latents have the shapes {classes.shape} and {values.shape}")
     return classes, values
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    with archive.open(f"{name}.npy") as member:
+        array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
+    return array
 
 
 def _not_dsprites(path: Path, reason: str) -> DataError:
