@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -99,8 +99,14 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(args=arguments, prog_name="rfvae-train")
     except TrainingError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        _fail(str(error), exit_code=error.exit_code)
+    except OSError as error:
+        _fail(f"{error.strerror or error}: `{error.filename}`", exit_code=TrainingError.exit_code)
+
+
+def _fail(message: str, *, exit_code: int) -> NoReturn:
+    Console(stderr=True).print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(exit_code)
 
 
 def _console() -> Console:

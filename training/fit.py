@@ -48,7 +48,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls: after each step, at each log step, and before each step to ask."""
+    """What the loop calls: at each log step, after each step, and before each step to ask."""
 
     stepped: Callable[[int], None] = lambda step: None
     logged: Callable[[Record], None] = lambda record: None
@@ -79,14 +79,14 @@ def fit(state: TrainingState, images: ImageSource, *, config: Config, hooks: Hoo
 def train_step(state: TrainingState, images: ImageSource, *, config: Config) -> None:
     """One step of VAE and gate, then one of the discriminator; adds the terms to `state.sums`."""
     weights = weights_at(config, state.step)
-    terms, codes = _vae_step(state, images, config=config, weights=weights)
+    terms, codes = vae_step(state, images, config=config, weights=weights)
     critic_loss = torch.zeros((), device=state.device)
     if uses_discriminator(config):
         if config.discriminator.second_batch:
             with torch.no_grad():
                 codes = state.vae.encode(_draw(state, images, config))
         state.history.append(*codes)
-        critic_loss = _discriminator_step(state, config=config)
+        critic_loss = discriminator_step(state, config=config)
     _add_up(state, terms, weights=weights, critic_loss=critic_loss)
     state.step += 1
 
@@ -144,9 +144,10 @@ def _draw(state: TrainingState, images: ImageSource, config: Config) -> Tensor:
     return images.images(indices).contiguous(memory_format=torch.channels_last)
 
 
-def _vae_step(
+def vae_step(
     state: TrainingState, images: ImageSource, *, config: Config, weights: Weights
 ) -> tuple[Terms, tuple[Tensor, Tensor]]:
+    """Step VAE and, once released, the gate; the discriminator only passes gradients on."""
     batch = _draw(state, images, config)  # (batch, channels, height, width)
     with _frozen(state.discriminator):
         terms, codes = compute_terms(
@@ -161,7 +162,7 @@ def _vae_step(
     return terms, codes
 
 
-def _discriminator_step(state: TrainingState, *, config: Config) -> Tensor:
+def discriminator_step(state: TrainingState, *, config: Config) -> Tensor:
     """Learn to tell relevant codes from permuted ones; returns the loss, detached."""
     with torch.no_grad():
         mu, logvar = state.history.posteriors()  # (history * batch, latent_dim)
