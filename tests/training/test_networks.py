@@ -1,0 +1,109 @@
+"""Networks: shapes, layer sizes, and weights that a generator alone decides."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from training.discriminator import CodeHistory, Discriminator
+from training.errors import ConfigError
+from training.networks import VAE, channel_plan, initialize
+
+
+@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_vae_maps_images_to_codes_and_back(size: int, channels: int) -> None:
+    vae = VAE((channels, size, size), latent_dim=5)
+    images = torch.rand(2, channels, size, size)
+    mu, logvar = vae.encode(images)
+    assert mu.shape == logvar.shape == (2, 5)
+    assert vae.decode_logits(mu).shape == images.shape
+    assert torch.equal(vae.decode(mu), vae.decode_logits(mu).sigmoid())
+
+
+def test_vae_has_the_layers_of_the_authors_at_64_pixels() -> None:
+    vae = VAE((1, 64, 64), latent_dim=10)
+    shapes = [tuple(p.shape) for name, p in vae.named_parameters() if name.endswith("weight")]
+    assert shapes == [
+        (32, 1, 4, 4),
+        (32, 32, 4, 4),
+        (64, 32, 4, 4),
+        (64, 64, 4, 4),
+        (128, 1024),
+        (20, 128),
+        (128, 10),
+        (1024, 128),
+        (64, 64, 4, 4),
+        (64, 32, 4, 4),
+        (32, 32, 4, 4),
+        (32, 1, 4, 4),
+    ]
+
+
+def test_vae_takes_mu_from_the_first_half_of_the_encoders_output() -> None:
+    vae = VAE((1, 32, 32), latent_dim=3)
+    images = torch.rand(2, 1, 32, 32)
+    output = vae.encoder(images)
+    mu, logvar = vae.encode(images)
+    assert torch.equal(mu, output[:, :3])
+    assert torch.equal(logvar, output[:, 3:])
+
+
+@pytest.mark.parametrize("shape", [(1, 48, 48), (1, 64, 32), (1, 4, 4)])
+def test_channel_plan_explains_sizes_that_do_not_halve_to_four(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(ConfigError, match=f"got {shape[1]} x {shape[2]}; change `data.size`"):
+        channel_plan(shape)
+
+
+def test_authors_initialization_is_narrow_but_for_transposed_convolutions() -> None:
+    vae = VAE((1, 64, 64), latent_dim=10)
+    initialize(vae, scheme="authors", generator=torch.Generator().manual_seed(0))
+    for layer in vae.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d) and not isinstance(layer, nn.ConvTranspose2d):
+            assert float(layer.weight.detach().std()) == pytest.approx(0.02, rel=0.15)
+            assert float(layer.bias.detach().abs().max()) == 0
+        if isinstance(layer, nn.ConvTranspose2d):
+            bound = 1 / math.sqrt(layer.weight[0].numel())
+            assert float(layer.weight.detach().abs().max()) == pytest.approx(bound, rel=0.02)
+            assert float(layer.weight.detach().std()) == pytest.approx(
+                bound / math.sqrt(3), rel=0.1
+            )
+
+
+def test_kaiming_initialization_keeps_the_variance_of_a_rectified_signal() -> None:
+    layer = nn.Linear(400, 300)
+    initialize(layer, scheme="kaiming", generator=torch.Generator().manual_seed(0))
+    assert float(layer.weight.detach().std()) == pytest.approx(math.sqrt(2 / 400), rel=0.02)
+
+
+def test_initialize_depends_on_the_generator_and_not_on_the_global_seed() -> None:
+    weights = []
+    for global_seed, seed in ((1, 5), (2, 5), (2, 6)):
+        torch.manual_seed(global_seed)
+        vae = VAE((1, 32, 32), latent_dim=2)
+        initialize(vae, scheme="authors", generator=torch.Generator().manual_seed(seed))
+        weights.append(torch.cat([p.detach().flatten() for p in vae.parameters()]))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+
+
+def test_discriminator_has_five_hidden_layers_of_a_thousand_by_default() -> None:
+    layers = [m for m in Discriminator(10).modules() if isinstance(m, nn.Linear)]
+    assert [m.in_features for m in layers] == [10, 1000, 1000, 1000, 1000, 1000]
+    assert layers[-1].out_features == 2
+
+
+def test_code_history_keeps_the_newest_batches() -> None:
+    history = CodeHistory(history=2, batch_size=3, latent_dim=1)
+    for value in (1.0, 2.0, 3.0):
+        history.append(torch.full((3, 1), value), torch.full((3, 1), -value))
+    mu, logvar = history.posteriors()
+    assert mu.flatten().tolist() == [3, 3, 3, 2, 2, 2]
+    assert torch.equal(logvar, -mu)
+
+
+def test_code_history_gives_only_what_was_stored() -> None:
+    history = CodeHistory(history=4, batch_size=3, latent_dim=1)
+    history.append(torch.ones(3, 1), torch.ones(3, 1))
+    assert history.posteriors()[0].shape == (3, 1)
