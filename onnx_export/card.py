@@ -1,0 +1,199 @@
+"""MODEL_CARD.md: where the model comes from, what it found, how good it is, what it cannot do."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from onnx_export.facts import public_config
+from onnx_export.trained_run import TrainedRun
+from service.models.artifact import Dimension, Manifest
+from training.config import config_toml
+
+METRIC_TITLES = {
+    "factor_vae_score": "Metric I (FactorVAE score: one factor fixed)",
+    "one_factor_varied_score": "Metric II (one factor varied)",
+}
+_HALF_TURN = (
+    "An ellipse looks the same after half a turn. The data holds orientations over a full turn, "
+    "so each picture occurs twice: the orientation factor says the angle up to half a turn, never "
+    "which of the two it was, and sweeping it shows at most half a turn. Angles form a circle and "
+    "a dimension is a line, so there is a seam: two pictures whose angles lie just on either side "
+    "of it get values at opposite ends of the range, and pictures decoded between these ends are "
+    "not ellipses of an angle between. A score that compares variances of values across angles is "
+    "lowered by it."
+)
+DATA_LIMITS = {"oval-dsprites": _HALF_TURN, "dsprites": _HALF_TURN}
+
+
+def model_card(
+    run: TrainedRun, manifest: Manifest, *, pictures: Iterable[str], warnings: Sequence[str]
+) -> str:
+    """Write the card as Markdown.
+
+    Args:
+        run: the training.
+        manifest: complete but for its list of files.
+        pictures: names of the PNG files that lie beside the card.
+        warnings: what spoke against the export and was overruled with `--force`.
+    """
+    shown = set(pictures)
+    sections = [
+        _title(manifest),
+        _warnings(warnings),
+        _picture("traversal.png", "Latent traversals, most relevant dimension first", shown),
+        _training(run, manifest),
+        _factors(manifest),
+        _picture("relevance.png", "Relevance and KL by dimension", shown),
+        _disagreements(run.report["disagreements"]),
+        _scores(run),
+        _checks(manifest),
+        _limits(manifest),
+        _settings(run),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _title(manifest: Manifest) -> str:
+    spec = manifest.image
+    names = ", ".join(manifest.dimensions[dim].name for dim in manifest.relevant_dims)
+    return (
+        f"# {manifest.name}, version {manifest.version}\n\nA {manifest.training.objective.upper()} "
+        f"for images of {spec.channels} x {spec.height} x {spec.width} (channels x height x width, "
+        f"{spec.polarity.replace('_', ' ')}). Of {manifest.latent_dim} latent dimensions it found "
+        f"**{len(manifest.relevant_dims)} relevant**: {names or 'none'}."
+    )
+
+
+def _warnings(warnings: Sequence[str]) -> str:
+    if not warnings:
+        return ""
+    lines = "\n".join(f"- {warning}" for warning in warnings)
+    return f"## Exported with `--force`\n\n{lines}"
+
+
+def _picture(name: str, caption: str, shown: set[str]) -> str:
+    return f"![{caption}]({name})\n\n*{caption}.*" if name in shown else ""
+
+
+def _training(run: TrainedRun, manifest: Manifest) -> str:
+    facts = manifest.training
+    rows = {
+        "command": f"`{run.info.get('command', 'rfvae-train run config.toml --out RUN')}`",
+        "data": f"{facts.data_name} ({facts.data_source}), {facts.n_images:,} images",
+        "data SHA-256": f"`{facts.data_sha256}`",
+        "objective": f"{facts.objective}, {manifest.likelihood} likelihood",
+        "seed": str(facts.seed),
+        "steps": f"{facts.steps:,}",
+        "time taken": f"{_duration(facts.seconds)} on `{run.info['device']}`",
+        "finished": manifest.created,
+        "code, torch": f"{facts.code_version}, {facts.torch_version}",
+    }
+    return "## Training\n\n" + _table(("", ""), rows.items())
+
+
+def _factors(manifest: Manifest) -> str:
+    order = [*manifest.relevant_dims]
+    order += [dim.dim for dim in manifest.dimensions if dim.dim not in order]
+    header = (
+        "dim",
+        "name",
+        "relevant",
+        "relevance",
+        "mean KL, nats",
+        "mu 1 % … 99 %",
+        "sensitivity",
+    )
+    rows = [_factor_row(manifest.dimensions[dim]) for dim in order]
+    return (
+        f"## What it found\n\n{_table(header, rows)}\n\nRule: {manifest.relevance_rule} Ranges are "
+        "quantiles of mu over the training images; sensitivity is how much the pixels change with "
+        "the dimension."
+    )
+
+
+def _factor_row(dim: Dimension) -> tuple[str, ...]:
+    low, high = dim.mu_quantiles.p1, dim.mu_quantiles.p99
+    return (
+        str(dim.dim),
+        dim.name,
+        "yes" if dim.relevant else "no",
+        f"{dim.relevance:.3f}",
+        f"{dim.mean_kl:.3f}",
+        f"{low:.2f} … {high:.2f}",
+        f"{dim.decoder_sensitivity:.4f}",
+    )
+
+
+def _disagreements(texts: Sequence[str]) -> str:
+    if not texts:
+        return ""
+    return "Where the votes disagree:\n\n" + "\n".join(f"- {text}" for text in texts)
+
+
+def _scores(run: TrainedRun) -> str:
+    if run.evaluation is None:
+        return (
+            "## Scores\n\nNot evaluated. `rfvae-train evaluate RUN` before the export adds "
+            "Metrics I and II (for data with known factors)."
+        )
+    header = ("", "as in the paper", "held-out votes, dead dimensions masked", "95 % interval")
+    metrics: Mapping[str, Any] = run.evaluation["metrics"]
+    rows = [
+        (METRIC_TITLES.get(name, name), *_score_cells(metrics[name])) for name in sorted(metrics)
+    ]
+    return f"## Scores\n\n{_table(header, rows)}\n\nEvaluated with seed {run.evaluation['seed']}."
+
+
+def _score_cells(result: Mapping[str, Any]) -> tuple[str, str, str]:
+    robust = result.get("robust", {})
+    interval = robust.get("ci95")
+    return (
+        _percent(result.get("paper", {}).get("score")),
+        _percent(robust.get("eval_accuracy")),
+        " … ".join(_percent(end) for end in interval) if interval else "not measured",
+    )
+
+
+def _checks(manifest: Manifest) -> str:
+    parity = manifest.parity
+    batches = ", ".join(str(batch) for batch in parity.batches)
+    rows = [(name, f"{getattr(parity, name):.1e}") for name in ("mu", "logvar", "image")]
+    return (
+        f"## Checks\n\nLargest difference between torch and ONNX Runtime, batches of {batches} "
+        f"(at most {parity.tolerance:g} is allowed):\n\n{_table(('output', 'difference'), rows)}"
+    )
+
+
+def _limits(manifest: Manifest) -> str:
+    lines = [
+        "It knows the kind of image it was trained on and nothing else. The service's novelty "
+        "figure says when an image is unlike the training data; values far outside the ranges "
+        "above mean the same.",
+        "A factor is what varies in the data, found without labels. Its name was given by a "
+        "person or is its number; neither says that it causes anything.",
+        "Values are posterior means: comparable between images of one version, not between "
+        "versions.",
+    ]
+    if manifest.training.data_name in DATA_LIMITS:
+        lines.append(DATA_LIMITS[manifest.training.data_name])
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _settings(run: TrainedRun) -> str:
+    settings = config_toml(public_config(run.config)).strip()
+    return f"## Settings\n\n`config.toml`:\n\n```toml\n{settings}\n```"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def _percent(score: float | None) -> str:
+    return "not measured" if score is None else f"{100 * score:.1f} %"
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = divmod(round(seconds / 60), 60)[::-1]
+    if not hours:
+        return f"{minutes} min" if minutes else f"{seconds:.0f} s"
+    return f"{hours} h {minutes} min"

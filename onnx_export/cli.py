@@ -1,0 +1,79 @@
+"""`rfvae-export`: from a run folder to a folder that the service reads."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from onnx_export.errors import ExportError
+from onnx_export.export import Exported, Request, export_run
+from onnx_export.trained_run import read_run
+from service.errors import ServiceError
+from training.errors import TrainingError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def export(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run folder that `rfvae-train` wrote.")
+    ],
+    to: Annotated[Path, typer.Option(help="Model repository; created if missing.")],
+    name: Annotated[
+        str | None, typer.Option(help="Model name. Default: the name of the data.")
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(help="Version, 1 or more. Default: one above the highest.")
+    ] = None,
+    names: Annotated[
+        str, typer.Option(help='Factor names as NAME=DIM, e.g. "scale=3,orientation=7".')
+    ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Export a run that is unfinished, broken or useless.")
+    ] = False,
+) -> None:
+    """Write a checked ONNX model folder: TO/NAME/VERSION appears whole or not at all."""
+    request = Request(repository=to, name=name, version=version, names=names, force=force)
+    _summarize(export_run(read_run(run), request))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Exit 0 when written, 1 when refused, 2 on wrong usage, 130 when interrupted."""
+    try:
+        app(args=arguments, prog_name="rfvae-export")
+    except (ExportError, TrainingError, ServiceError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.strerror or error}: `{error.filename}`")
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True).print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)
+
+
+def _summarize(exported: Exported) -> None:
+    manifest = exported.manifest
+    console = Console()
+    for warning in exported.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+    table = Table("dim", "name", "relevance", "KL, nats", "mu 1 %", "mu 99 %")
+    for dim in (manifest.dimensions[index] for index in manifest.relevant_dims):
+        ends = (dim.mu_quantiles.p1, dim.mu_quantiles.p99)
+        figures = (dim.relevance, dim.mean_kl, *ends)
+        table.add_row(str(dim.dim), dim.name, *(f"{figure:.2f}" for figure in figures))
+    console.print(table)
+    parity = manifest.parity
+    console.print(
+        f"Torch and ONNX Runtime agree: mu {parity.mu:.1e}, logvar {parity.logvar:.1e}, "
+        f"pixels {parity.image:.1e} (at most {parity.tolerance:g}).",
+        f"Wrote {exported.folder}",
+        f"Next: rfvae-serve check {exported.folder}",
+        sep="\n",
+        highlight=False,
+        soft_wrap=True,
+    )

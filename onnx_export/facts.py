@@ -1,0 +1,172 @@
+"""What the run knows, in the words of the manifest."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnx_export.graphs import OPSET
+from onnx_export.inputs import Bytes
+from onnx_export.names import complete_names, parse_names
+from onnx_export.trained_run import TrainedRun
+from onnx_export.verify import TOLERANCE
+from service.models.artifact import (
+    FORMAT_VERSION,
+    REQUIRED_FILES,
+    Dimension,
+    FileEntry,
+    ImageSpec,
+    Manifest,
+    Parity,
+    Quantiles,
+    TrainingFacts,
+)
+from training.config import Config, config_sha256
+from training.schedules import is_always_zero
+
+
+def draft_manifest(
+    run: TrainedRun, *, name: str, version: int, names: str, images: Bytes
+) -> Manifest:
+    """All that is known before the graphs are written; files and parity are placeholders."""
+    report = run.report
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        name=name,
+        version=version,
+        created=run.info["updated"],
+        training=training_facts(run),
+        image=image_spec(run.vae.image_shape, images),
+        likelihood=run.config.objective.likelihood,
+        latent_dim=run.vae.latent_dim,
+        dimensions=dimensions(report, parse_names(names, run.vae.latent_dim)),
+        relevant_dims=report["relevant_dims"],
+        relevance_rule=report["rule"],
+        elbo_quantiles=quantiles(_finite(report["elbo_quantiles"])),
+        scores=scores(run.evaluation),
+        files={name: FileEntry(sha256="0" * 64, size_bytes=0) for name in REQUIRED_FILES},
+        opset=OPSET,
+        parity=Parity(mu=0, logvar=0, image=0, batches=[], tolerance=TOLERANCE),
+    )
+
+
+def dimensions(report: Mapping[str, Any], names: Mapping[int, str]) -> list[Dimension]:
+    """One entry a latent dimension, in order; one without a name is called `z` and its number.
+
+    Values that are not finite, which only `--force` lets through, become 0.
+    """
+    all_names = complete_names(names, len(report["dims"]))
+    rows = [_finite(row) for row in report["dims"]]
+    return [_dimension(row, name) for row, name in zip(rows, all_names, strict=True)]
+
+
+def training_facts(run: TrainedRun) -> TrainingFacts:
+    """Where the weights come from."""
+    data = run.info["data"]
+    return TrainingFacts(
+        objective=objective_name(run.config),
+        config=public_config(run.config).model_dump(mode="json"),
+        config_sha256=config_sha256(run.config),
+        data_name=data["name"],
+        data_source=data["source"],
+        data_sha256=data["sha256"],
+        n_images=data["n_images"],
+        seed=run.info["seed"],
+        steps=run.loaded.step,
+        seconds=run.info["seconds"],
+        code_version=run.info["code_version"],
+        torch_version=run.info["torch_version"],
+    )
+
+
+def public_config(config: Config) -> Config:
+    """The configuration without the folders of the machine it was trained on."""
+    path = config.data.path
+    if path is None:
+        return config
+    data = config.data.model_copy(update={"path": Path(path.name)})
+    return config.model_copy(update={"data": data})
+
+
+def objective_name(config: Config) -> str:
+    """Which member of the family the settings describe."""
+    if config.relevance.mode == "learned":
+        return "rf-vae"
+    if config.relevance.initial != 1:
+        return "rf-vae-0"
+    if not is_always_zero(config.objective.tc_weight):
+        return "factor-vae"
+    return "vae" if config.objective.kl_weight_min == 1 else "beta-vae"
+
+
+def image_spec(image_shape: Sequence[int], images: Bytes) -> ImageSpec:
+    """Shape, and polarity from the brightness of the border pixels, which show the background."""
+    channels, height, width = image_shape
+    edges = (images[..., 0, :], images[..., -1, :], images[..., 0], images[..., -1])
+    brightness = float(np.mean([edge.mean() for edge in edges])) / 255
+    return ImageSpec(
+        channels=channels,
+        height=height,
+        width=width,
+        polarity="light_on_dark" if brightness < 0.5 else "dark_on_light",
+    )
+
+
+def scores(evaluation: Mapping[str, Any] | None) -> dict[str, float]:
+    """Each metric in the paper's way by its own name, in the robust way with `_robust` added."""
+    found: dict[str, float] = {}
+    for name, result in sorted((evaluation or {}).get("metrics", {}).items()):
+        if "paper" in result:
+            found[name] = float(result["paper"]["score"])
+        if "robust" in result:
+            found[f"{name}_robust"] = float(result["robust"]["eval_accuracy"])
+    return found
+
+
+def quantiles(values: Mapping[str, float]) -> Quantiles:
+    """From the report's keys ("1", "5" …) to the manifest's (p1, p5 …)."""
+    return Quantiles(**{f"p{percent}": value for percent, value in values.items()})
+
+
+def graph_metadata(manifest: Manifest) -> dict[str, str]:
+    """What a graph viewer shows beside the graph."""
+    relevant = [manifest.dimensions[dim] for dim in manifest.relevant_dims]
+    facts: dict[str, Any] = {
+        "model": f"{manifest.name} version {manifest.version}",
+        "trained": f"{manifest.training.objective} on {manifest.training.data_name}, "
+        f"seed {manifest.training.seed}, {manifest.training.steps} steps",
+        "relevant_dims": manifest.relevant_dims,
+        "relevance_rule": manifest.relevance_rule,
+        "names": [dim.name for dim in manifest.dimensions],
+        "relevance": [dim.relevance for dim in manifest.dimensions],
+        "mean_kl_nats": [dim.mean_kl for dim in manifest.dimensions],
+    }
+    for dim in relevant:
+        facts[f"mu_quantiles.{dim.name}"] = dim.mu_quantiles.model_dump()
+    return {
+        f"rfvae.{key}": value if isinstance(value, str) else json.dumps(value)
+        for key, value in facts.items()
+    }
+
+
+def _dimension(row: Mapping[str, Any], name: str) -> Dimension:
+    return Dimension(
+        dim=row["dim"],
+        name=name,
+        relevance=row["relevance"],
+        relevant=row["relevant"],
+        mean_kl=row["mean_kl"],
+        mu_mean=row["mu_mean"],
+        mu_std=row["mu_std"],
+        mu_quantiles=quantiles(row["mu_quantiles"]),
+        decoder_sensitivity=row["decoder_sensitivity"],
+    )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    return 0.0 if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,118 @@
+"""A version folder appears whole or not at all, and never twice."""
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from onnx_export.errors import ExportError
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def next_version(repository: Path, name: str) -> int:
+    """One above the highest version of `name`; 1 for a new name."""
+    folder = repository / name
+    if not folder.is_dir():
+        return 1
+    return 1 + max((int(p.name) for p in folder.iterdir() if p.name.isdecimal()), default=0)
+
+
+def check_target(repository: Path, *, name: str, version: int) -> Path:
+    """Give the folder to write.
+
+    Raises:
+        ExportError: the name or version is not allowed, or the version exists.
+    """
+    if not NAME_PATTERN.fullmatch(name):
+        raise ExportError(
+            "a model name is 1 to 64 letters, digits, `.`, `_` or `-` and starts with a letter or "
+            f"digit: got `{name}`; choose one with `--name`"
+        )
+    if version < 1:
+        raise ExportError(
+            f"a version is 1 or more: got {version}; leave `--version` out for the next one"
+        )
+    target = repository / name / str(version)
+    if target.exists():
+        raise _exists(target, repository)
+    return target
+
+
+def publish(target: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a hidden folder beside `target`, flush it to disk, and rename it into place.
+
+    Args:
+        target: REPOSITORY/NAME/VERSION; must not exist.
+        write: called with the hidden folder; whatever it raises leaves nothing behind.
+
+    Raises:
+        ExportError: `target` appeared meanwhile, or the disk is full.
+    """
+    created = _make_parents(target.parent)
+    try:
+        _fill_and_rename(target, write)
+    except BaseException:
+        for folder in created:  # deepest first; one that another export has used since then stays
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+        raise
+
+
+def _fill_and_rename(target: Path, write: Callable[[Path], None]) -> None:
+    hidden = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        write(hidden)
+        hidden.chmod(0o755)
+        _flush(hidden)
+        hidden.rename(target)
+        _flush_entry(target.parent)
+    except OSError as error:
+        raise _explain(error, target) from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _make_parents(folder: Path) -> list[Path]:
+    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _flush(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        path.chmod(0o644)
+        _flush_entry(path)
+    _flush_entry(folder)
+
+
+def _flush_entry(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _explain(error: OSError, target: Path) -> Exception:
+    if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+        return _exists(target, target.parent.parent)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ExportError(
+            f"the disk of `{target.parent}` is full: nothing was written; free some space and "
+            "export again"
+        )
+    return error
+
+
+def _exists(target: Path, repository: Path) -> ExportError:
+    following = next_version(repository, target.parent.name)
+    return ExportError(
+        f"a version is never overwritten: `{target}` exists; leave `--version` out to write "
+        f"version {following}, or choose another"
+    )

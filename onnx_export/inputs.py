@@ -1,0 +1,59 @@
+"""What the graphs are checked with: real images of the training data, and random ones."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onnx_export.errors import ExportError
+from training.checkpoint import LoadedRun
+from training.errors import TrainingError
+from training.report import open_run_images
+
+BATCHES = (1, 2, 7, 64)
+SEED = 20190205  # any fixed number: the same export must see the same inputs
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CheckInputs:
+    """One set of inputs with the word that messages use for it.
+
+    Attributes:
+        images: (batch, channels, height, width).
+        latents: (batch, latent_dim), or None to decode the mu of `images`.
+    """
+
+    kind: str
+    images: Bytes
+    latents: Floats | None
+
+
+def random_inputs(image_shape: tuple[int, ...], latent_dim: int) -> CheckInputs:
+    """Uniform pixels and latents drawn from the prior."""
+    rng = np.random.default_rng(SEED)
+    size = max(BATCHES)
+    images = rng.integers(0, 256, (size, *image_shape), dtype=np.uint8)
+    latents = rng.standard_normal((size, latent_dim), dtype=np.float32)
+    return CheckInputs("random", images, latents)
+
+
+def real_inputs(loaded: LoadedRun) -> CheckInputs:
+    """Images spread evenly over the training data.
+
+    Raises:
+        ExportError: the data is not where the run found it, or no longer the same.
+    """
+    try:
+        source = open_run_images(loaded)
+    except (OSError, TrainingError) as error:
+        raise ExportError(
+            f"there are no real images to compare torch and ONNX Runtime on: {error}"
+        ) from error
+    indices = np.linspace(0, source.n_images - 1, max(BATCHES)).round().astype(np.int64)
+    images = source.images(torch.from_numpy(indices))  # (batch, channels, height, width)
+    pixels = (images.numpy() * 255).round().astype(np.uint8)
+    return CheckInputs("real", pixels, None)

@@ -1,0 +1,137 @@
+"""Reads what training left behind and says what speaks against exporting it."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from onnx_export.errors import ExportError
+from training.checkpoint import LoadedRun, load_model
+from training.config import Config
+from training.networks import VAE
+
+REPORT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """One training with its relevance report, and its scores if it was evaluated."""
+
+    path: Path
+    loaded: LoadedRun
+    report: Mapping[str, Any]
+    evaluation: Mapping[str, Any] | None
+
+    @property
+    def vae(self) -> VAE:
+        """The model, in evaluation mode on the CPU."""
+        return self.loaded.vae
+
+    @property
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return self.loaded.config
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What `run.json` says."""
+        return self.loaded.run_info
+
+
+def read_run(path: Path) -> TrainedRun:
+    """Load the checkpoint and the reports beside it.
+
+    Raises:
+        ExportError: there is no report, or it cannot be read; the text names the command to run.
+        TrainingError: the folder holds no run, or its checkpoint cannot be read.
+    """
+    loaded = load_model(path)
+    return TrainedRun(
+        path=path,
+        loaded=loaded,
+        report=_read_report(path),
+        evaluation=_read_json(path / "evaluation.json"),
+    )
+
+
+def doubts(run: TrainedRun) -> list[str]:
+    """Say why this run may not be worth exporting; empty for a good one."""
+    return [*_unfinished(run), *_stale_report(run), *_not_finite(run), *_nothing_relevant(run)]
+
+
+def _read_report(path: Path) -> Mapping[str, Any]:
+    report = _read_json(path / "report.json")
+    if report is None:
+        raise ExportError(
+            f"export needs the relevance report: `{path / 'report.json'}` is missing; run "
+            f"`rfvae-train report {path}` first"
+        )
+    if report.get("format_version") != REPORT_FORMAT:
+        raise ExportError(
+            f"`report.json` must have format {REPORT_FORMAT}: got "
+            f"{report.get('format_version')!r}; run `rfvae-train report {path}` again"
+        )
+    return report
+
+
+def _read_json(path: Path) -> Mapping[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ExportError(f"`{path}` must be JSON: {error}; write it again") from None
+    if not isinstance(content, dict):
+        raise ExportError(f"`{path}` must be a JSON object: got {type(content).__name__}")
+    return content
+
+
+def _unfinished(run: TrainedRun) -> Iterator[str]:
+    status = run.info.get("status")
+    if status != "finished":
+        yield (
+            f"it is not finished: status `{status}` at step {run.loaded.step} of "
+            f"{run.info.get('steps')}; go on with `rfvae-train resume {run.path}`"
+        )
+
+
+def _stale_report(run: TrainedRun) -> Iterator[str]:
+    step = run.report.get("run", {}).get("step", run.loaded.step)
+    if step != run.loaded.step:
+        yield (
+            f"its report is out of date: `report.json` describes step {step}, the checkpoint is at "
+            f"step {run.loaded.step}; run `rfvae-train report {run.path}` again"
+        )
+
+
+def _not_finite(run: TrainedRun) -> Iterator[str]:
+    for name, tensor in run.vae.state_dict().items():
+        wrong = int((~torch.isfinite(tensor)).sum())
+        if wrong:
+            yield (
+                f"its weights are not finite: {wrong} of {tensor.numel()} values of `{name}` are "
+                "NaN or infinite; train again with a lower `optimizer.learning_rate`"
+            )
+            return
+    if not _finite(run.report["dims"]):
+        yield "`report.json` has values that are NaN or infinite; train again"
+
+
+def _nothing_relevant(run: TrainedRun) -> Iterator[str]:
+    if not run.report["relevant_dims"]:
+        yield (
+            "no dimension is relevant, so there is nothing to serve; train longer, or lower "
+            "`objective.kl_weight_max` or `objective.sparsity_weight`"
+        )
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_finite(part) for part in value.values())
+    if isinstance(value, list):
+        return all(_finite(part) for part in value)
+    return not isinstance(value, float) or math.isfinite(value)
