@@ -1,0 +1,1 @@
+"""The micro-batcher: joins rows of many requests into batches. No HTTP and no ONNX Runtime."""

@@ -1,0 +1,89 @@
+"""Who may join the queue: bounded rows and bytes, and only work that can be done in time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from service.batching.entries import Entry
+from service.batching.observer import Observer, RejectReason
+from service.batching.policy import BatchPolicy
+from service.batching.rate import RateMeter
+from service.batching.turns import OperationQueue
+from service.errors import DeadlineExceeded, Draining, QueueFull, TooManyRows
+
+RETRY_AFTER_UNKNOWN_S: Final = 1.0
+RETRY_AFTER_LEAST_S: Final = 0.1
+RETRY_AFTER_MOST_S: Final = 60.0
+
+
+class Admission:
+    """Counts what waits and refuses what does not fit, at once and with a reason.
+
+    A request that could not be answered before its deadline is refused with 429 and not accepted
+    for a 504 later: the client learns at once when to come back, and no work is wasted.
+    """
+
+    def __init__(
+        self, policy: BatchPolicy, *, queues: Collection[OperationQueue], meter: RateMeter
+    ) -> None:
+        self._policy = policy
+        self._queues = queues
+        self._meter = meter
+        self.waiting_bytes = 0
+        self.running_rows = 0
+        self.draining = False
+
+    @property
+    def waiting_rows(self) -> int:
+        return sum(queue.waiting_rows for queue in self._queues)
+
+    def admit(self, entry: Entry, queue: OperationQueue, *, observer: Observer) -> None:
+        """Let the entry in, or raise what the caller should be told.
+
+        Raises:
+            Draining, TooManyRows, DeadlineExceeded, QueueFull.
+        """
+        if self.draining:
+            observer.rejected(entry.operation, "draining")
+            raise Draining()
+        if entry.n_rows > self._policy.max_queue_rows:
+            raise TooManyRows(
+                f"a request may have {self._policy.max_queue_rows} rows at most; "
+                f"got {entry.n_rows}; send several requests"
+            )
+        if entry.deadline is not None and entry.deadline <= entry.enqueued:
+            observer.expired(entry.operation, "admission")
+            raise DeadlineExceeded()
+        reason = self._obstacle(entry, queue)
+        if reason is not None:
+            observer.rejected(entry.operation, reason)
+            raise QueueFull(self.retry_after_s())
+        queue.waiting_rows += entry.n_rows
+        self.waiting_bytes += entry.n_rows * entry.row_bytes
+
+    def leave(self, entry: Entry, queue: OperationQueue, *, rows: int) -> None:
+        """Rows of an entry wait no longer: they were taken, or their caller left."""
+        queue.waiting_rows -= rows
+        self.waiting_bytes -= rows * entry.row_bytes
+
+    def retry_after_s(self) -> float:
+        """When all that waits now should be done, from the measured rate."""
+        seconds = self._meter.seconds_for(self.waiting_rows + self.running_rows)
+        if seconds is None:
+            return RETRY_AFTER_UNKNOWN_S
+        return min(max(seconds, RETRY_AFTER_LEAST_S), RETRY_AFTER_MOST_S)
+
+    def _obstacle(self, entry: Entry, queue: OperationQueue) -> RejectReason | None:
+        waiting_rows = self.waiting_rows
+        if waiting_rows + entry.n_rows > self._policy.max_queue_rows:
+            return "queue_rows"
+        if self.waiting_bytes + entry.n_rows * entry.row_bytes > self._policy.max_queue_bytes:
+            return "queue_bytes"
+        if entry.deadline is None:
+            return None
+        others = min(waiting_rows - queue.waiting_rows, queue.waiting_rows + entry.n_rows)
+        ahead = self.running_rows + queue.waiting_rows + others  # the other operations' turns
+        seconds = self._meter.seconds_for(ahead + entry.n_rows)
+        late = seconds is not None and entry.enqueued + seconds > entry.deadline
+        return "deadline" if late else None

@@ -1,0 +1,48 @@
+"""How fast rows are done, measured while there is work."""
+
+from __future__ import annotations
+
+# Work older than this many seconds of busy time counts half.
+HALF_LIFE_S = 1.0
+# Fewer rows than this say too little about the rate.
+FEWEST_ROWS = 32
+
+
+class RateMeter:
+    """Rows a second over the time in which at least one batch was under way.
+
+    With few rows about, batches are small and the measured rate is below what full batches reach,
+    so waiting times derived from it err to the long side.
+    """
+
+    def __init__(self) -> None:
+        self._batches = 0
+        self._since = 0.0
+        self._busy_s = 0.0
+        self._rows = 0.0
+
+    def batch_started(self, now: float) -> None:
+        if self._batches == 0:
+            self._since = now
+        self._batches += 1
+
+    def batch_finished(self, now: float, *, rows: int) -> None:
+        self._busy_s += now - self._since
+        self._since = now
+        self._batches -= 1
+        self._rows += rows
+        if self._busy_s > HALF_LIFE_S and self._rows > FEWEST_ROWS * 2:
+            self._busy_s /= 2
+            self._rows /= 2
+
+    @property
+    def rows_per_s(self) -> float | None:
+        """None until enough was seen."""
+        if self._rows < FEWEST_ROWS or self._busy_s <= 0:
+            return None
+        return self._rows / self._busy_s
+
+    def seconds_for(self, rows: int) -> float | None:
+        """How long that many rows take, all lanes together; None until enough was seen."""
+        rate = self.rows_per_s
+        return None if rate is None else rows / rate
