@@ -1,0 +1,97 @@
+"""Finds model versions in repository folders: REPOSITORY/NAME/VERSION/, versions being integers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.errors import ArtifactError
+from service.models.artifact import MANIFEST
+
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class FoundVersion:
+    """A version's folder; `stamp` (name, mtime, size of its files) changes when its files do."""
+
+    name: str
+    version: int
+    folder: Path
+    stamp: Stamp
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.name, self.version
+
+
+def scan(repositories: Sequence[Path]) -> list[FoundVersion]:
+    """All versions, by name and then from the highest version down.
+
+    The first repository that has a name wins: its versions are served, and those of later
+    repositories under this name are not. Hidden folders, files and folders whose name is not a
+    positive integer are no versions.
+
+    Raises:
+        ArtifactError: a repository does not exist.
+    """
+    found: dict[str, list[FoundVersion]] = {}
+    for repository in repositories:
+        for name, versions in _models(repository):
+            found.setdefault(name, versions)
+    return [version for name in sorted(found) for version in found[name]]
+
+
+def require_versions(found: Sequence[FoundVersion], repositories: Sequence[Path]) -> None:
+    """Refuse to go on with nothing to serve.
+
+    Raises:
+        ArtifactError: nothing was found; the text says what a repository looks like.
+    """
+    if found:
+        return
+    places = ", ".join(f"`{repository}`" for repository in repositories)
+    model = next((place for place in repositories if (place / MANIFEST).exists()), None)
+    hint = f"; `{model}` is itself a version: name its grandparent" if model else ""
+    raise ArtifactError(
+        f"a repository must hold NAME/VERSION/{MANIFEST}; found none in {places}{hint}"
+    )
+
+
+def _models(repository: Path) -> Iterator[tuple[str, list[FoundVersion]]]:
+    if not repository.is_dir():
+        raise ArtifactError(
+            f"model repository `{repository}` does not exist or is no folder; "
+            "correct RFVAE_MODEL_REPOSITORY or create it"
+        )
+    for model in _folders(repository):
+        versions = [
+            FoundVersion(model.name, int(folder.name), folder, _stamp(folder))
+            for folder in _folders(model)
+            if VERSION.fullmatch(folder.name)
+        ]
+        if versions:
+            yield model.name, sorted(versions, key=lambda found: -found.version)
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        return [
+            Path(entry.path)
+            for entry in os.scandir(parent)
+            if entry.is_dir() and not entry.name.startswith(".")
+        ]
+    except OSError:  # removed or closed off since it was listed
+        return []
+
+
+def _stamp(folder: Path) -> Stamp:
+    try:
+        stats = [(entry.name, entry.stat()) for entry in os.scandir(folder)]
+    except OSError:
+        return ()
+    return tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))

@@ -1,0 +1,155 @@
+"""A model version that answers: verified, opened, self-tested, warm; and how it gets there."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from service.batching.entries import Array, Outputs, Runner
+from service.batching.observer import Observer
+from service.batching.queue import Batcher, BatchPolicy
+from service.errors import ArtifactError
+from service.latent import LatentSpace
+from service.models.artifact import Manifest, load_golden, load_manifest, verify_files
+from service.models.repository import FoundVersion
+from service.runtime.engine import Engine, SelfTest
+from service.runtime.sessions import CPU
+from service.runtime.threads import Device
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How versions are loaded.
+
+    Args:
+        device: where inference runs; a device that is asked for and not active is an error.
+        lanes: batches at a time, 0 chooses; `threads` inside each likewise.
+        batching: `lanes` and `bucket_sizes` in it are set for the device in use.
+        tolerance: largest absolute error of the self-test.
+        cache_folder: where TensorRT keeps its engines.
+        observer: told about batches and refusals.
+    """
+
+    device: Device = "auto"
+    lanes: int = 0
+    threads: int = 0
+    batching: BatchPolicy = field(default_factory=BatchPolicy)
+    tolerance: float = 1e-4
+    cache_folder: Path | None = None
+    observer: Observer | None = None
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What a request needs of a model version; `batcher` has "encode" and "decode".
+
+    encode: uint8 (n, channels, height, width) to mu and logvar, float32 (n, latent_dim) each.
+    decode: float32 (n, latent_dim) to float32 (n, channels, height, width) in [0, 1].
+    """
+
+    manifest: Manifest
+    folder: Path
+    engine: Engine
+    batcher: Batcher
+    space: LatentSpace
+    self_test: SelfTest
+    load_s: float
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def version(self) -> int:
+        return self.manifest.version
+
+    async def drain(self, *, timeout_s: float | None = None) -> int:
+        """Finish accepted work, then close the sessions; returns how many requests were cut off."""
+        cut_off = await self.batcher.drain(timeout_s=timeout_s)
+        self.engine.close()
+        return cut_off
+
+
+def load_model(found: FoundVersion, options: LoadOptions) -> ServedModel:
+    """Verify hashes, open, self-test and warm one version; blocks, so run it in a thread.
+
+    Raises:
+        ArtifactError: the folder must not be served; one clear line.
+        DeviceUnavailable: the asked device is not the one in use.
+    """
+    started = time.perf_counter()
+    manifest = load_manifest(found.folder)
+    _require_same_name(found, manifest)
+    verify_files(found.folder, manifest)
+    engine = Engine.load(
+        found.folder,
+        manifest,
+        device=options.device,
+        lanes=options.lanes,
+        threads=options.threads,
+        cache_folder=options.cache_folder,
+    )
+    self_test = engine.self_test(load_golden(found.folder), tolerance=options.tolerance)
+    policy = policy_for(engine, options.batching)
+    engine.warm_up(_warm_up_sizes(policy))
+    return ServedModel(
+        manifest=manifest,
+        folder=found.folder,
+        engine=engine,
+        batcher=Batcher(_operations(engine), policy, observer=options.observer),
+        space=latent_space(manifest),
+        self_test=self_test,
+        load_s=time.perf_counter() - started,
+    )
+
+
+def latent_space(manifest: Manifest) -> LatentSpace:
+    """The manifest's dimensions as arrays, made once."""
+    dimensions = manifest.dimensions
+    return LatentSpace(
+        relevant_dims=np.array(manifest.relevant_dims, dtype=np.intp),
+        names=tuple(dimension.name for dimension in dimensions),
+        relevance=np.array([dimension.relevance for dimension in dimensions], np.float32),
+        mu_mean=np.array([dimension.mu_mean for dimension in dimensions], np.float32),
+        mu_quantiles=np.array([dimension.mu_quantiles.values() for dimension in dimensions]),
+        elbo_quantiles=np.array(manifest.elbo_quantiles.values()),
+    )
+
+
+def policy_for(engine: Engine, policy: BatchPolicy) -> BatchPolicy:
+    """Lanes as planned; padding only on a GPU, where each new batch size costs a set-up."""
+    on_cpu = engine.providers[0] == CPU
+    buckets = () if on_cpu else _powers_of_two(policy.max_batch_rows)
+    return replace(
+        policy,
+        lanes=engine.plan.lanes,
+        bucket_sizes=buckets,
+        inline_rows=policy.inline_rows if on_cpu else 0,
+    )
+
+
+def _operations(engine: Engine) -> dict[str, Runner]:
+    def decode(z: Array) -> Outputs:
+        return (engine.decode(z),)
+
+    return {"encode": engine.encode, "decode": decode}
+
+
+def _warm_up_sizes(policy: BatchPolicy) -> tuple[int, ...]:
+    return policy.bucket_sizes or _powers_of_two(policy.max_batch_rows)
+
+
+def _powers_of_two(most: int) -> tuple[int, ...]:
+    """1, 2, 4, … up to `most`, which is always the last."""
+    return (*(1 << power for power in range(most.bit_length()) if 1 << power < most), most)
+
+
+def _require_same_name(found: FoundVersion, manifest: Manifest) -> None:
+    if found.key != (manifest.name, manifest.version):
+        raise ArtifactError(
+            f"`{found.folder}` must lie in `{manifest.name}/{manifest.version}`, as its manifest "
+            "says; move the folder back or export under another name"
+        )
