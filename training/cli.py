@@ -70,11 +70,14 @@ def evaluate(
 
 
 @app.command()
-def report(run_dir: RunArgument) -> None:
+def report(
+    run_dir: RunArgument,
+    seed: Annotated[int, typer.Option(help="Seed of the sample of images.")] = 0,
+) -> None:
     """Say which dimensions are relevant and why, and draw them."""
     from training.report import report_run
 
-    report_run(run_dir)
+    report_run(run_dir, seed=seed)
     _say(f"Next: rfvae-export {run_dir} --to models")
 
 

@@ -16,21 +16,32 @@ PROCEDURAL = FACTORS
 
 
 class ImageSource(Protocol):
-    """A set of images that can be asked for by index.
+    """A set of images that can be asked for by index."""
 
-    Attributes:
-        name: Name of the set; another rendering has another name.
-        source: `procedural` (drawn here) or `file` (read).
-        n_images: Number of images.
-        image_shape: (channels, height, width).
-        factors: The grid behind the images, or None where it is unknown.
-    """
+    @property
+    def name(self) -> str:
+        """Name of the set; another rendering has another name."""
+        ...
 
-    name: str
-    source: str
-    n_images: int
-    image_shape: tuple[int, int, int]
-    factors: GroundTruth | None
+    @property
+    def source(self) -> str:
+        """`procedural` (drawn here) or `file` (read)."""
+        ...
+
+    @property
+    def n_images(self) -> int:
+        """Number of images."""
+        ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        ...
+
+    @property
+    def factors(self) -> GroundTruth | None:
+        """The grid behind the images, or None where it is unknown."""
+        ...
 
     def sha256(self) -> str:
         """Hash that changes when the images do."""
