@@ -1,0 +1,1 @@
+"""Bytes to arrays and back: pure functions, with every limit checked before memory is taken."""

@@ -1,0 +1,37 @@
+"""What codecs need to know of a model's images, and what decoding gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class ImageSpec(Protocol):
+    """The images that a model takes; `service.models.artifact.ImageSpec` is one."""
+
+    @property
+    def channels(self) -> Literal[1, 3]: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def polarity(self) -> Literal["light_on_dark", "dark_on_light"]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImages:
+    """Images as the model takes them.
+
+    Args:
+        images: uint8 (n, channels, height, width).
+        resized: whether any of them came in another size.
+    """
+
+    images: Pixels
+    resized: bool
