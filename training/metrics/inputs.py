@@ -13,9 +13,20 @@ from numpy.typing import ArrayLike, NDArray
 
 # In prior standard deviations. The value of disentanglement_lib's studies, whose copies run with 0.
 MIN_STD = 0.05
+_STREAM = 0x6D6574  # any number that nobody else seeds with
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+
+def make_rng(seed: int | np.random.Generator) -> np.random.Generator:
+    """A generator of the metrics' own; one that was passed in is used as it is.
+
+    Not `default_rng(seed)`: that one may have drawn the codes, whose numbers would come back.
+    """
+    if isinstance(seed, np.random.Generator):
+        return seed
+    return np.random.default_rng([_STREAM, seed])
 
 
 def as_codes(codes: ArrayLike) -> Floats:

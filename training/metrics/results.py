@@ -13,6 +13,8 @@ from scipy import stats
 from training.metrics.inputs import Floats, Ints
 
 Interval = tuple[float, float]
+UNIT: Interval = (0.0, 1.0)
+UNBOUNDED: Interval = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,22 +35,21 @@ class MetricResult:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def centred_interval(score: float, replicates: ArrayLike) -> Interval | None:
+def centred_interval(
+    score: float, replicates: ArrayLike, *, bounds: Interval = UNIT
+) -> Interval | None:
     """95 % interval score ± t · sd of bootstrap replicates (n_bootstrap,); None for fewer than 2.
 
     Centred on the score because most of these metrics shift on resampled rows (duplicates look like
     information, and a classifier scored on its own votes looks better): the replicates' spread is
     right where their mean is not. Student's t keeps few replicates honest. The interval is cut to
-    [0, 1] where the score lies in it.
+    the metric's `bounds`.
     """
     values = np.asarray(replicates, dtype=np.float64)
     if len(values) < 2:
         return None
     half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1))
-    low, high = score - half, score + half
-    if 0 <= score <= 1:
-        low, high = max(low, 0.0), min(high, 1.0)
-    return low, high
+    return max(score - half, bounds[0]), min(score + half, bounds[1])
 
 
 def bootstrap_rows(
@@ -58,6 +59,7 @@ def bootstrap_rows(
     score: float,
     n_bootstrap: int,
     rng: np.random.Generator,
+    bounds: Interval = UNIT,
 ) -> Interval | None:
     """95 % interval of a statistic of rows, by resampling the rows.
 
@@ -67,6 +69,7 @@ def bootstrap_rows(
         score: The metric on all rows.
         n_bootstrap: Number of resampled sets; below 2 there is no interval.
         rng: Source of the resampling.
+        bounds: The metric's least and largest value.
 
     Returns:
         (low, high), or None.
@@ -74,4 +77,4 @@ def bootstrap_rows(
     if n_bootstrap < 2:
         return None
     replicates = [statistic(rng.integers(n_rows, size=n_rows)) for _ in range(n_bootstrap)]
-    return centred_interval(score, replicates)
+    return centred_interval(score, replicates, bounds=bounds)

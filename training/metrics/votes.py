@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.metrics.inputs import MIN_STD, Floats, Ints, active_dims
+from training.metrics.inputs import MIN_STD, Floats, Ints, active_dims, make_rng
 from training.metrics.results import Interval, MetricResult, centred_interval
 from training.metrics.samplers import FactorSampler, choose
 
@@ -105,12 +105,14 @@ def run_votes(
     Returns:
         The result, with dimensions numbered as in the codes.
     """
-    rng = np.random.default_rng(seed)
-    overall = encode(choose(sampler.n_images, protocol.n_global, rng))
+    # A stream for each purpose: with one seed, protocols that differ in other numbers see the same
+    # training votes, so what differs between their scores is the protocol.
+    streams = make_rng(seed).spawn(4)
+    overall = encode(choose(sampler.n_images, protocol.n_global, streams[0]))
     spread = overall.var(axis=0, ddof=protocol.ddof) + protocol.epsilon
     active = _allowed_dims(overall, dims, protocol)
     tables = []
-    for n_votes in (protocol.n_train, protocol.n_eval):
+    for n_votes, rng in zip((protocol.n_train, protocol.n_eval), streams[1:3], strict=True):
         labels = spread_votes(n_votes, sampler.varying)
         table = np.zeros((overall.shape[1], sampler.n_factors), dtype=np.int64)
         if len(active) and len(labels):
@@ -119,7 +121,7 @@ def run_votes(
             winners = ballot.pick(variances[:, active] / spread[active])
             np.add.at(table, (active[winners], labels), 1)
         tables.append(table)
-    return _score(tables[0], tables[1], active, protocol=protocol, rng=rng)
+    return _score(tables[0], tables[1], active, protocol=protocol, rng=streams[3])
 
 
 def spread_votes(n_votes: int, factors: Ints) -> Ints:

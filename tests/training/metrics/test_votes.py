@@ -126,8 +126,10 @@ def test_leftover_votes_go_to_the_first_factors(metric):
 
 
 def test_held_out_accuracy_is_below_training_accuracy_on_noise():
-    codes = np.random.default_rng(5).normal(size=(len(GRID), 30))
-    result = factor_vae_score(codes, GRID, seed=0, protocol=VoteProtocol(n_train=60, n_eval=600))
+    factors = np.tile(GRID, (40, 1))
+    codes = np.random.default_rng(5).normal(size=(len(factors), 30))
+    protocol = VoteProtocol(n_train=60, n_eval=600)
+    result = factor_vae_score(codes, factors, seed=0, protocol=protocol)
     assert result.eval_accuracy < result.train_accuracy - 0.1
     assert result.score == result.eval_accuracy
 
