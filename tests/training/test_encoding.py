@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+
+from training.data.sprites import Sprites
+from training.encoding import MeanTable, encode_means, encode_with_elbo, sample_indices
+from training.networks import VAE
+
+
+@pytest.fixture(scope="module")
+def vae():
+    torch.manual_seed(0)
+    return VAE((1, 32, 32), latent_dim=3, hidden_units=8).eval()
+
+
+@pytest.fixture(scope="module")
+def source():
+    return Sprites("oval-dsprites", size=32)
+
+
+def test_sample_indices_takes_all_of_a_small_set():
+    assert sample_indices(5, 9, seed=0).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_sample_indices_repeats_nothing_and_follows_its_seed():
+    first, again, other = (sample_indices(1000, 300, seed=s) for s in (1, 1, 2))
+    assert len(first.unique()) == 300
+    assert first.equal(first.sort().values)
+    assert first.equal(again)
+    assert not first.equal(other)
+
+
+def test_elbo_is_log_likelihood_at_mu_minus_kl(vae, source):
+    indices = torch.arange(0, 240_000, 800)  # more than one batch
+    encoded = encode_with_elbo(vae, source, indices)
+    images = source.images(indices)
+    with torch.no_grad():
+        mu, logvar = vae.encode(images)
+        pixels = torch.distributions.Bernoulli(logits=vae.decode_logits(mu))
+        likelihood = pixels.log_prob(images).flatten(1).sum(dim=1)
+        posterior = torch.distributions.Normal(mu, (logvar / 2).exp())
+        prior = torch.distributions.Normal(0.0, 1.0)
+        kl = torch.distributions.kl_divergence(posterior, prior)
+    torch.testing.assert_close(encoded.mu, mu)
+    torch.testing.assert_close(encoded.kl, kl)
+    torch.testing.assert_close(encoded.elbo, likelihood - kl.sum(dim=1))
+
+
+def test_mean_table_encodes_each_image_once(vae, source):
+    table = MeanTable(vae, source)
+    first = table(np.array([7, 3, 7, 90_000]))
+    assert table.n_encoded == 3
+    again = table(np.array([3, 5]))
+    assert table.n_encoded == 4
+    assert (again[0] == first[1]).all()
+    expected = encode_means(vae, source, torch.tensor([7, 3, 7, 90_000]))
+    np.testing.assert_allclose(first, expected.numpy(), rtol=1e-4, atol=1e-6)

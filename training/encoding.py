@@ -1,0 +1,88 @@
+"""Images to codes, in batches: what evaluation and the relevance report look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.data import ImageSource
+from training.networks import VAE
+from training.objective import bernoulli_reconstruction, elbo, kl_per_dim
+
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The posteriors of a sample of images.
+
+    Attributes:
+        indices: (n,) which images.
+        mu: (n, latent_dim).
+        logvar: (n, latent_dim).
+        kl: (n, latent_dim), nats.
+        elbo: (n,), nats per image, KL weights of 1, reconstructed from mu. Without the noise of a
+            sampled z anyone who has encoder and decoder gets the same number for the same image.
+    """
+
+    indices: Tensor
+    mu: Tensor
+    logvar: Tensor
+    kl: Tensor
+    elbo: Tensor
+
+
+def sample_indices(n_images: int, n: int, *, seed: int) -> Tensor:
+    """At most `n` different image numbers in ascending order; all of them if there are fewer."""
+    if n_images <= n:
+        return torch.arange(n_images)
+    picked = np.random.default_rng(seed).choice(n_images, size=n, replace=False, shuffle=False)
+    return torch.from_numpy(np.sort(picked))
+
+
+@torch.no_grad()
+def encode_means(vae: VAE, source: ImageSource, indices: Tensor) -> Tensor:
+    """Posterior means of the images at `indices`: (n,) to (n, latent_dim)."""
+    batches = indices.split(BATCH_SIZE)
+    return torch.cat([vae.encode(source.images(batch))[0] for batch in batches])
+
+
+@torch.no_grad()
+def encode_with_elbo(vae: VAE, source: ImageSource, indices: Tensor) -> Encoded:
+    """Encode the images at `indices` and score each reconstruction."""
+    parts = []
+    for batch in indices.split(BATCH_SIZE):
+        images = source.images(batch)
+        mu, logvar = vae.encode(images)  # (batch, latent_dim)
+        kl = kl_per_dim(mu, logvar)
+        bound = elbo(bernoulli_reconstruction(vae.decode_logits(mu), images), kl)  # (batch,)
+        parts.append((mu, logvar, kl, bound))
+    mu, logvar, kl, bound = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    return Encoded(indices, mu=mu, logvar=logvar, kl=kl, elbo=bound)
+
+
+class MeanTable:
+    """Posterior means by image number, each encoded once, however often it is asked for."""
+
+    def __init__(self, vae: VAE, source: ImageSource) -> None:
+        self._vae, self._source = vae, source
+        self._mu = np.zeros((source.n_images, vae.latent_dim), dtype=np.float32)
+        self._known = np.zeros(source.n_images, dtype=bool)
+
+    def __call__(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Image numbers (n,) to mu (n, latent_dim)."""
+        unknown = np.unique(indices[~self._known[indices]])
+        if len(unknown):
+            mu = encode_means(self._vae, self._source, torch.from_numpy(unknown))
+            self._mu[unknown] = mu.numpy()
+            self._known[unknown] = True
+        return self._mu[indices].astype(np.float64)
+
+    @property
+    def n_encoded(self) -> int:
+        """Images that were encoded so far."""
+        return int(self._known.sum())
