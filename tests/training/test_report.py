@@ -1,0 +1,208 @@
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+from training import report as report_module
+from training.data import GroundTruth
+from training.errors import DataError, RunError
+from training.report import gate_has_a_vote, relevance_report, report_run, report_table
+from training.runs import start_run
+
+INFO = {"status": "finished", "step": 8, "seed": 1, "updated": "2026-01-02T03:04:05+00:00"}
+
+
+class FourPixels:
+    """Images of 2 x 2 pixels: two free ones, their product, and a constant."""
+
+    name, source = "four-pixels", "procedural"
+    factors = GroundTruth(("a", "b"), (tuple(range(20)), tuple(range(20))))
+    n_images, image_shape = 400, (1, 2, 2)
+
+    def sha256(self):
+        return "0" * 64
+
+    def images(self, indices):
+        a, b = (self.factors.factors_of(indices) / 19.0).unbind(dim=1)  # (batch,)
+        flat = torch.stack([a, b, a * b, torch.full_like(a, 0.5)], dim=1)  # (batch, 4)
+        return flat.view(-1, 1, 2, 2).float()
+
+
+class KnownVAE(nn.Module):
+    """mu = (0, 4b - 2, 0, 4a - 2) with posterior variance 0.1 where it moves and 1 where not."""
+
+    latent_dim, image_shape = 4, (1, 2, 2)
+
+    def encode(self, images):
+        mu = torch.zeros(len(images), 4)
+        mu[:, 3] = 4 * images[:, 0, 0, 0] - 2
+        mu[:, 1] = 4 * images[:, 0, 0, 1] - 2
+        variance = torch.tensor([1.0, 0.1, 1.0, 0.1])
+        return mu, variance.log().expand(len(images), 4)
+
+    def decode_logits(self, z):
+        a, b = 2 * z[:, 3], 0.5 * z[:, 1]
+        zero = torch.zeros_like(a)
+        return torch.stack([a, b, zero, zero], dim=1).view(-1, 1, 2, 2)
+
+    def decode(self, z):
+        return self.decode_logits(z).sigmoid()
+
+
+def known_report(relevance=(0.01, 0.99, 0.02, 0.97), **settings):
+    settings = {"gate_votes": True, "run_info": INFO} | settings
+    return relevance_report(KnownVAE(), FourPixels(), relevance=torch.tensor(relevance), **settings)
+
+
+def test_report_finds_the_two_dimensions_that_move():
+    report = known_report()
+    assert report["relevant_dims"] == [1, 3]
+    assert report["n_relevant"] == 2
+    assert [row["relevant"] for row in report["dims"]] == [False, True, False, True]
+    assert report["disagreements"] == []
+    assert report["n_images_used"] == 400
+
+
+def test_report_statistics_agree_with_closed_forms():
+    row = known_report()["dims"][3]
+    values = 4 * np.arange(20) / 19 - 2
+    kl = 0.5 * (values**2 + 0.1 - np.log(0.1) - 1)
+    assert row["mean_kl"] == pytest.approx(kl.mean(), rel=1e-5)
+    assert row["active_variance"] == pytest.approx(values.var(), rel=1e-5)
+    assert row["mu_mean"] == pytest.approx(0.0, abs=1e-6)
+    assert row["mu_std"] == pytest.approx(values.std(), rel=1e-5)
+    repeated = np.repeat(values, 20)
+    for percent, value in row["mu_quantiles"].items():
+        assert value == pytest.approx(np.percentile(repeated, int(percent)), abs=1e-5)
+
+
+def test_report_sensitivity_follows_the_decoders_slopes():
+    dims = known_report()["dims"]
+    assert dims[0]["decoder_sensitivity"] == pytest.approx(0.0)
+    assert dims[3]["decoder_sensitivity"] > 2 * dims[1]["decoder_sensitivity"] > 0
+    assert sum(row["sensitivity_share"] for row in dims) == pytest.approx(1.0)
+
+
+def test_report_elbo_quantiles_are_those_of_the_images():
+    source, vae = FourPixels(), KnownVAE()
+    images = source.images(torch.arange(400)).double()
+    mu, logvar = (part.double() for part in vae.encode(images.float()))
+    p = vae.decode(mu.float()).double()
+    likelihood = (images * p.log() + (1 - images) * (1 - p).log()).flatten(1).sum(dim=1)
+    kl = 0.5 * (mu**2 + logvar.exp() - logvar - 1).sum(dim=1)
+    expected = np.percentile((likelihood - kl).numpy(), [1, 50, 99])
+    found = known_report()["elbo_quantiles"]
+    assert [found[key] for key in ("1", "50", "99")] == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_report_has_the_keys_that_export_reads():
+    report = known_report()
+    assert set(report) == {
+        "format_version",
+        "created",
+        "run",
+        "rule",
+        "dims",
+        "relevant_dims",
+        "n_relevant",
+        "disagreements",
+        "elbo_quantiles",
+        "n_images_used",
+    }
+    assert report["created"] == INFO["updated"]
+    assert report["run"] == INFO
+    assert list(report["dims"][0]["mu_quantiles"]) == ["1", "5", "25", "50", "75", "95", "99"]
+
+
+def test_report_samples_a_large_set_by_its_seed(monkeypatch):
+    monkeypatch.setattr(report_module, "MAX_IMAGES", 50)
+    first, again, other = (known_report(seed=s) for s in (1, 1, 2))
+    assert first["n_images_used"] == 50
+    assert first == again
+    assert first["dims"] != other["dims"]
+
+
+def test_report_of_a_model_without_a_gate_decides_without_its_vote():
+    report = known_report(relevance=(1.0, 1.0, 1.0, 1.0), gate_votes=False)
+    assert sorted(report["relevant_dims"]) == [1, 3]
+    assert {row["votes"]["relevance"] for row in report["dims"]} == {None}
+
+
+def test_report_tells_a_closed_gate_on_a_working_dimension():
+    report = known_report(relevance=(0.01, 0.99, 0.02, 0.10))
+    assert report["relevant_dims"] == [1, 3]
+    assert report["disagreements"] == [
+        "dimension 3 counts as relevant in spite of relevance 0.10; "
+        "the gate may not have settled: look at its curve, or train longer"
+    ]
+
+
+def test_gate_has_a_vote_unless_it_is_fixed_and_uniform():
+    assert gate_has_a_vote(torch.tensor([1.0, 1.0]), learned=True)
+    assert gate_has_a_vote(torch.tensor([1.0, 0.0]), learned=False)
+    assert not gate_has_a_vote(torch.tensor([1.0, 1.0]), learned=False)
+
+
+def test_report_table_lists_relevant_dimensions_first():
+    file = io.StringIO()
+    Console(file=file, width=80).print(report_table(known_report()))
+    lines = file.getvalue().splitlines()
+    assert "2 relevant of 4 dimensions" in lines[0]
+    rows = [line.split() for line in lines if line.strip()[:1].isdigit()][1:]
+    assert [row[0] for row in rows] == ["1", "3", "0", "2"]
+    assert rows[0][1] == "0.99"
+    assert rows[0][-1] == "++++++"
+    assert rows[2][-1] == "------"
+
+
+@pytest.fixture
+def run_dir(tmp_path, make_config, monkeypatch):
+    """A run of eight steps, and a report that looks at few images."""
+    monkeypatch.setattr(report_module, "MAX_IMAGES", 200)
+    start_run(make_config(), tmp_path / "run", console=Console(file=io.StringIO()))
+    return tmp_path / "run"
+
+
+def test_report_run_writes_the_report_and_the_figures(run_dir):
+    file = io.StringIO()
+    report = report_run(run_dir, console=Console(file=file, width=100))
+    assert json.loads((run_dir / "report.json").read_text()) == report
+    assert report["run"]["data"]["name"] == "oval-dsprites-32"
+    assert sorted(path.name for path in (run_dir / "figures").iterdir()) == [
+        "reconstructions.png",
+        "relevance.png",
+        "training.png",
+        "traversals.png",
+    ]
+    shown = file.getvalue()
+    assert "relevant of 4 dimensions" in shown
+    assert "+ relevant, - not, . no vote" in shown
+    assert f"written: {run_dir / 'figures' / 'traversals.png'}" in shown
+
+
+def test_report_run_again_gives_the_same_bytes_in_spite_of_a_log_line_cut_short(run_dir):
+    def content():
+        report_run(run_dir, console=Console(file=io.StringIO()))
+        return [(run_dir / name).read_bytes() for name in ("report.json", "figures/training.png")]
+
+    first = content()
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "reco')
+    assert content() == first
+
+
+def test_report_run_refuses_other_images_than_it_was_trained_on(run_dir):
+    info = json.loads((run_dir / "run.json").read_text())
+    info["data"]["sha256"] = "f" * 64
+    (run_dir / "run.json").write_text(json.dumps(info))
+    with pytest.raises(DataError, match=r"images it was trained on: SHA-256 ffffffffffff… is rec"):
+        report_run(run_dir)
+
+
+def test_report_run_of_a_folder_that_is_no_run_says_so(tmp_path):
+    with pytest.raises(RunError, match=r"is not a run folder: `run.json` cannot be read"):
+        report_run(tmp_path)
