@@ -1,6 +1,6 @@
-"""The shortest way from the PNG that most requests carry to its pixels.
+"""The shortest way from the PNG that most requests carry to its pixels, and from pixels to PNG.
 
-Only for gray, 8 bit, not interlaced, already of the model's size and without chunks that need
+Reading is only for gray, 8 bit, not interlaced, already of the model's size and without chunks that need
 thought; everything else takes the long way. pyspng (libspng) is used where it is installed, else
 Pillow's inflater and unfilter without the rest of its PNG reader.
 """
@@ -27,7 +27,7 @@ def _find_spng() -> _Loader | None:
     """Optional, as it has no wheels for some platforms."""
     try:
         loader: _Loader = import_module("pyspng").load
-    except ImportError:
+    except (ImportError, AttributeError):
         return None
     return loader
 
@@ -35,6 +35,7 @@ def _find_spng() -> _Loader | None:
 _load_with_spng: Final = _find_spng()
 HAS_PYSPNG: Final = _load_with_spng is not None
 HEAD_BYTES: Final = len(PNG_SIGNATURE) + 25  # the IHDR chunk with length, type and CRC
+COMPRESS_LEVEL: Final = 1
 # Chunks that change nothing about gray pixels. Compressed text is left to Pillow, which bounds it.
 HARMLESS: Final = frozenset((b"gAMA", b"sRGB", b"cHRM", b"pHYs", b"tIME", b"tEXt", b"sBIT"))
 
@@ -60,12 +61,30 @@ def decode_gray_png(data: bytes, *, height: int, width: int) -> Pixels | None:
         return None
 
 
+def encode_png(pixels: Pixels) -> bytes:
+    """uint8 (height, width) or (height, width, 3) to a PNG file.
+
+    Rows are left unfiltered and compressed lightly: a third of Pillow's time at about its size.
+    """
+    height, width = pixels.shape[:2]
+    rows = np.zeros((height, 1 + pixels[0].size), np.uint8)  # each starts with filter type 0
+    rows[:, 1:] = pixels.reshape(height, -1)
+    color_type = 0 if pixels.ndim == 2 else 2
+    head = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows, COMPRESS_LEVEL)), (b"IEND", b""))
+    return PNG_SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)
+
+
 @lru_cache(maxsize=64)
 def _plain_head(height: int, width: int) -> bytes:
     """Signature and IHDR: 8 bit, gray, deflate, the five filters, not interlaced."""
-    content = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    checksum = struct.pack(">I", zlib.crc32(content))
-    return PNG_SIGNATURE + struct.pack(">I", 13) + content + checksum
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return PNG_SIGNATURE + _chunk(b"IHDR", head)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(content, zlib.crc32(kind))
+    return struct.pack(">I4s", len(content), kind) + content + struct.pack(">I", checksum)
 
 
 def _image_data(data: bytes) -> bytes | None:

@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import BmpImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from service.codecs.fast_png import decode_gray_png
+from service.codecs.fast_png import decode_gray_png, encode_png
 from service.codecs.header import Format, ImageHeader, damaged, read_header
 from service.codecs.spec import DecodedImages, ImageSpec, Pixels
 from service.errors import InvalidValue, MalformedInput, TooManyPixels
+
+__all__ = ["decode_image", "decode_images", "encode_png", "fit", "to_pixels"]
 
 # The plugins themselves and not `Image.open`, which would try every format that Pillow knows.
 OPENERS: Final[dict[Format, Any]] = {
@@ -29,7 +31,6 @@ OPENERS: Final[dict[Format, Any]] = {
 }
 # A JPEG this many times larger than wanted is decoded at a fraction of its size.
 DRAFT_FACTOR: Final = 4
-PNG_COMPRESS_LEVEL: Final = 1  # a quarter of the default's time for a tenth more bytes
 
 
 def decode_image(data: bytes, spec: ImageSpec, *, max_pixels: int) -> DecodedImages:
@@ -67,13 +68,6 @@ def decode_images(files: Sequence[bytes], spec: ImageSpec, *, max_pixels: int) -
 def to_pixels(images: npt.NDArray[np.float32]) -> Pixels:
     """[0, 1] to 0 … 255, rounded to the nearest: same shape, uint8."""
     return np.rint(images.clip(0, 1) * np.float32(255)).astype(np.uint8)
-
-
-def encode_png(pixels: Pixels) -> bytes:
-    """uint8 (height, width) or (height, width, 3) to a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=PNG_COMPRESS_LEVEL)
-    return buffer.getvalue()
 
 
 def fit(image: Image.Image, spec: ImageSpec) -> Pixels:

@@ -10,6 +10,7 @@ import ast
 import math
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -99,13 +100,19 @@ def read_npy_header(data: bytes) -> NpyHeader:
         )
     try:
         text, offset = _header_text(data)
-        fields = ast.literal_eval(text)
-        descr, fortran_order, shape = (fields[key] for key in ("descr", "fortran_order", "shape"))
+        descr, fortran_order, shape = _parse(text)
     except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, struct.error):
         raise _damaged("its header cannot be read") from None
+    return NpyHeader(descr, fortran_order, shape, offset)
+
+
+@lru_cache(maxsize=256)  # a client sends the same header again and again
+def _parse(text: str) -> tuple[str, bool, tuple[int, ...]]:
+    fields = ast.literal_eval(text)
+    descr, fortran_order, shape = (fields[key] for key in ("descr", "fortran_order", "shape"))
     if not (_is_shape(shape) and isinstance(fortran_order, bool) and isinstance(descr, str | list)):
-        raise _damaged("its header has a wrong value")
-    return NpyHeader(descr if isinstance(descr, str) else "records", fortran_order, shape, offset)
+        raise ValueError(text)
+    return descr if isinstance(descr, str) else "records", fortran_order, shape
 
 
 def _header_text(data: bytes) -> tuple[str, int]:
