@@ -46,7 +46,7 @@ def model_card(
         _disagreements(run.report["disagreements"]),
         _scores(run),
         _checks(manifest),
-        _limits(manifest),
+        _limits(run),
         _settings(run),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -55,11 +55,12 @@ def model_card(
 def _title(manifest: Manifest) -> str:
     spec = manifest.image
     names = ", ".join(manifest.dimensions[dim].name for dim in manifest.relevant_dims)
+    shape = f"{spec.channels} x {spec.height} x {spec.width} (channels, height, width)"
     return (
-        f"# {manifest.name}, version {manifest.version}\n\nA {manifest.training.objective.upper()} "
-        f"for images of {spec.channels} x {spec.height} x {spec.width} (channels x height x width, "
-        f"{spec.polarity.replace('_', ' ')}). Of {manifest.latent_dim} latent dimensions it found "
-        f"**{len(manifest.relevant_dims)} relevant**: {names or 'none'}."
+        f"# {manifest.name}, version {manifest.version}\n\n"
+        f"Encodes and decodes images of {shape}, {spec.polarity.replace('_', ' ')}. Objective: "
+        f"{manifest.training.objective.upper()}. Of {manifest.latent_dim} latent dimensions it "
+        f"found **{len(manifest.relevant_dims)} relevant**: {names or 'none'}."
     )
 
 
@@ -77,7 +78,7 @@ def _picture(name: str, caption: str, shown: set[str]) -> str:
 def _training(run: TrainedRun, manifest: Manifest) -> str:
     facts = manifest.training
     rows = {
-        "command": f"`{run.info.get('command', 'rfvae-train run config.toml --out RUN')}`",
+        "command": "`rfvae-train run config.toml --out RUN`, with the settings below",
         "data": f"{facts.data_name} ({facts.data_source}), {facts.n_images:,} images",
         "data SHA-256": f"`{facts.data_sha256}`",
         "objective": f"{facts.objective}, {manifest.likelihood} likelihood",
@@ -163,7 +164,7 @@ def _checks(manifest: Manifest) -> str:
     )
 
 
-def _limits(manifest: Manifest) -> str:
+def _limits(run: TrainedRun) -> str:
     lines = [
         "It knows the kind of image it was trained on and nothing else. The service's novelty "
         "figure says when an image is unlike the training data; values far outside the ranges "
@@ -173,8 +174,8 @@ def _limits(manifest: Manifest) -> str:
         "Values are posterior means: comparable between images of one version, not between "
         "versions.",
     ]
-    if manifest.training.data_name in DATA_LIMITS:
-        lines.append(DATA_LIMITS[manifest.training.data_name])
+    if run.config.data.name in DATA_LIMITS:
+        lines.append(DATA_LIMITS[run.config.data.name])
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 

@@ -69,7 +69,7 @@ def _summarize(exported: Exported) -> None:
     console.print(table)
     parity = manifest.parity
     console.print(
-        f"Torch and ONNX Runtime agree: mu {parity.mu:.1e}, logvar {parity.logvar:.1e}, "
+        f"torch and ONNX Runtime agree: mu {parity.mu:.1e}, logvar {parity.logvar:.1e}, "
         f"pixels {parity.image:.1e} (at most {parity.tolerance:g}).",
         f"Wrote {exported.folder}",
         f"Next: rfvae-serve check {exported.folder}",

@@ -17,6 +17,7 @@ from onnx_export.facts import graph_metadata
 from onnx_export.golden import golden_arrays, npz_bytes
 from onnx_export.graphs import export_graph, serialize, tidy
 from onnx_export.inputs import CheckInputs
+from onnx_export.phases import split_transposed_convolutions
 from onnx_export.rewrite import fold_input_scale
 from onnx_export.trained_run import TrainedRun
 from onnx_export.verify import Engine, Reference, measure, parity, require_parity
@@ -81,7 +82,10 @@ def build_graphs(vae: VAE) -> dict[str, ModelProto]:
     z = torch.zeros(2, vae.latent_dim)
     encoder = export_graph(EncoderGraph(vae), image, inputs=["image"], outputs=["mu", "logvar"])
     decoder = export_graph(DecoderGraph(vae), z, inputs=["z"], outputs=["image"])
-    return {"encoder": fold_input_scale(encoder), "decoder": decoder}
+    return {
+        "encoder": fold_input_scale(encoder),
+        "decoder": split_transposed_convolutions(decoder),
+    }
 
 
 def _describe(plan: Plan, manifest: Manifest, folder: Path) -> Manifest:

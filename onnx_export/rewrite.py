@@ -3,6 +3,8 @@
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
+from onnx_export.phases import drop_unused_weights
+
 _LINEAR_OPS = frozenset({"Conv", "Gemm", "MatMul"})
 
 
@@ -25,7 +27,7 @@ def fold_input_scale(model: ModelProto) -> ModelProto:
             _scale(weights[layer.input[1]], 1 / float(divisor))
             layer.input[0] = division.input[0]
             graph.node.remove(division)
-            _drop_unused(folded)
+            drop_unused_weights(folded)
             return folded
     return folded
 
@@ -40,9 +42,3 @@ def _linear_reader(model: ModelProto, value: str) -> NodeProto | None:
 def _scale(tensor: TensorProto, factor: float) -> None:
     scaled = numpy_helper.to_array(tensor).astype(np.float64) * factor
     tensor.CopyFrom(numpy_helper.from_array(scaled.astype(np.float32), tensor.name))
-
-
-def _drop_unused(model: ModelProto) -> None:
-    used = {name for node in model.graph.node for name in node.input}
-    for tensor in [t for t in model.graph.initializer if t.name not in used]:
-        model.graph.initializer.remove(tensor)
