@@ -1,0 +1,78 @@
+from dataclasses import replace
+
+import pytest
+
+from onnx_export.card import model_card
+from onnx_export.export import Exported
+from onnx_export.trained_run import TrainedRun
+
+
+@pytest.fixture(scope="module")
+def card(exported: Exported) -> str:
+    return (exported.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# oval-dsprites-32, version 1",
+        "| command | `rfvae-train run config.toml --out RUN`, with the settings below |",
+        "| seed | 1 |",
+        "| steps | 2 |",
+        "| data | oval-dsprites-32 (procedural), 245,760 images |",
+        "| 3 | scale | yes | 0.900 | 6.000 | -2.00 … 2.00 | 0.5000 |",
+        "Rule: Relevant is what moves.",
+        "- dimension 1 counts as relevant in spite of its looks",
+        "| Metric I (FactorVAE score: one factor fixed) | 100.0 % | 98.8 % | 97.0 % … 99.5 % |",
+        "| Metric II (one factor varied) | 95.4 % | 95.0 % | 93.0 % … 97.0 % |",
+        "![Latent traversals, most relevant dimension first](traversal.png)",
+        "latent_dim = 4",
+    ],
+)
+def test_card_states(card: str, line: str) -> None:
+    assert any(found.startswith(line) for found in card.splitlines())
+
+
+def test_card_says_how_long_it_took(card: str) -> None:
+    assert "| time taken | 0 s on `cpu` |" in card or " s on `cpu` |" in card
+
+
+def test_card_lists_relevant_dimensions_first(card: str) -> None:
+    rows = [line.split(" | ")[0] for line in card.splitlines() if "… 2.00" in line]
+    assert rows == ["| 3", "| 1", "| 0", "| 2"]
+
+
+def test_card_explains_the_half_turn_of_an_ellipse(card: str) -> None:
+    assert "An ellipse looks the same after half a turn." in card
+
+
+def test_card_of_other_data_does_not_speak_of_ellipses(run: TrainedRun, exported: Exported) -> None:
+    data = run.config.data.model_copy(update={"name": "clocks"})
+    config = run.config.model_copy(update={"data": data})
+    other = replace(run, loaded=replace(run.loaded, config=config))
+    assert "ellipse" not in model_card(other, exported.manifest, pictures=[], warnings=[])
+
+
+def test_card_shows_only_pictures_that_are_there(run: TrainedRun, exported: Exported) -> None:
+    text = model_card(run, exported.manifest, pictures=["relevance.png"], warnings=[])
+    assert "(relevance.png)" in text
+    assert "(traversal.png)" not in text
+
+
+def test_card_says_that_a_run_was_not_evaluated(run: TrainedRun, exported: Exported) -> None:
+    unscored = replace(run, evaluation=None)
+    text = model_card(unscored, exported.manifest, pictures=[], warnings=[])
+    assert "Not evaluated. `rfvae-train evaluate RUN` before the export adds Metrics I" in text
+
+
+def test_card_repeats_what_force_overruled(run: TrainedRun, exported: Exported) -> None:
+    text = model_card(run, exported.manifest, pictures=[], warnings=["it is not finished"])
+    assert "## Exported with `--force`\n\n- it is not finished" in text
+
+
+def test_card_gives_hours_and_minutes(run: TrainedRun, exported: Exported) -> None:
+    training = exported.manifest.training.model_copy(update={"seconds": 4 * 3600 + 125})
+    manifest = exported.manifest.model_copy(update={"training": training})
+    assert "| time taken | 4 h 2 min on `cpu` |" in model_card(
+        run, manifest, pictures=[], warnings=[]
+    )

@@ -1,0 +1,88 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import onnx_export.cli
+from onnx_export.cli import main
+
+
+def run_cli(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as raised:
+        main([str(argument) for argument in arguments])
+    assert isinstance(raised.value.code, int)
+    return raised.value.code
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_cli_writes_the_folder_and_says_what_next(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run_cli(run_dir, "--to", tmp_path, "--name", "shapes", "--names", "scale=3")
+
+    folder = tmp_path / "shapes" / "1"
+    output = capsys.readouterr().out
+    assert code == 0
+    assert "torch and ONNX Runtime agree" in output
+    assert f"Wrote {folder}\n" in output
+    assert f"Next: rfvae-serve check {folder}\n" in output
+    assert json.loads((folder / "manifest.json").read_text())["dimensions"][3]["name"] == "scale"
+
+
+def test_cli_without_report_fails_with_one_line(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(run_dir, tmp_path / "run"))
+    (copy / "report.json").unlink()
+
+    assert run_cli(copy, "--to", tmp_path / "repository") == 1
+    errors = capsys.readouterr().err
+    assert errors.splitlines() == [
+        f"error: export needs the relevance report: `{copy}/report.json` is missing; run "
+        f"`rfvae-train report {copy}` first"
+    ]
+    assert not (tmp_path / "repository").exists()
+
+
+def test_cli_of_a_folder_that_is_no_run_fails_without_a_trace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(tmp_path, "--to", tmp_path / "repository") == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"error: `{tmp_path}` is not a run folder")
+    assert "Traceback" not in errors
+
+
+def test_cli_with_wrong_names_fails(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(run_dir, "--to", tmp_path, "--names", "scale=9") == 1
+    assert "dimensions go from 0 to 3: got 9 for `scale`" in capsys.readouterr().err
+
+
+def test_cli_into_a_file_says_which(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").touch()
+    assert run_cli(run_dir, "--to", tmp_path / "taken") == 1
+    assert f"`{tmp_path}/taken/" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"], ["run", "--to", "x", "--version", "new"]])
+def test_cli_wrong_usage_exits_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(*arguments) == 2
+    assert "Usage: rfvae-export" in capsys.readouterr().err
+
+
+def test_cli_interrupted_exits_with_130(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(onnx_export.cli, "read_run", interrupt)
+    assert run_cli(tmp_path, "--to", tmp_path / "repository") == 130
+    assert "Traceback" not in capsys.readouterr().err

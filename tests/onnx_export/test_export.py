@@ -1,0 +1,203 @@
+import hashlib
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from onnx_export.contents import open_service_engine
+from onnx_export.errors import ExportError
+from onnx_export.export import Exported, Request, export_run
+from onnx_export.inputs import Bytes, Floats
+from onnx_export.trained_run import TrainedRun, read_run
+from onnx_export.verify import Engine, Reference
+from service.models.artifact import (
+    ArtifactError,
+    Manifest,
+    load_golden,
+    load_manifest,
+    verify_files,
+)
+
+FILES = {
+    "MODEL_CARD.md",
+    "decoder.onnx",
+    "encoder.onnx",
+    "golden.npz",
+    "manifest.json",
+    "relevance.png",
+    "traversal.png",
+}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_export_writes_a_folder_that_the_service_accepts(exported: Exported) -> None:
+    manifest = load_manifest(exported.folder)
+    verify_files(exported.folder, manifest)
+    engine = open_service_engine(exported.folder, manifest)
+    result = engine.self_test(load_golden(exported.folder))
+
+    assert max(result.mu, result.logvar, result.image) <= 1e-5
+    assert manifest == exported.manifest
+    assert set(contents(exported.folder)) == FILES
+    assert set(manifest.files) == FILES - {"manifest.json"}
+
+
+def test_export_gives_what_torch_gives(exported: Exported, run: TrainedRun) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (5, 1, 32, 32), dtype=np.uint8)
+    engine = open_service_engine(exported.folder, exported.manifest)
+    mu, logvar = Reference(run.vae).encode(images)
+
+    np.testing.assert_allclose(engine.encode(images)[0], mu, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(engine.encode(images)[1], logvar, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(engine.decode(mu), Reference(run.vae).decode(mu), rtol=0, atol=1e-5)
+
+
+def test_export_states_parity_and_the_time_of_the_run(exported: Exported, run: TrainedRun) -> None:
+    parity = exported.manifest.parity
+    assert 0 < max(parity.mu, parity.logvar, parity.image) <= 1e-5
+    assert (parity.batches, parity.tolerance) == ([1, 2, 7, 64], 1e-4)
+    assert exported.manifest.created == run.info["updated"]
+
+
+def test_export_twice_gives_the_same_bytes(
+    exported: Exported, run_dir: Path, tmp_path: Path
+) -> None:
+    again = export_run(read_run(run_dir), Request(tmp_path, names="scale=3"))
+    assert contents(again.folder) == contents(exported.folder)
+
+
+def test_export_writes_graphs_that_stand_alone(exported: Exported) -> None:
+    for name in ("encoder", "decoder"):
+        model = onnx.load(exported.folder / f"{name}.onnx", load_external_data=False)
+        facts = {prop.key: prop.value for prop in model.metadata_props}
+        assert json.loads(facts["rfvae.names"]) == ["z0", "z1", "z2", "scale"]
+        assert "Random" not in "".join(node.op_type for node in model.graph.node)
+        assert {t.data_location for t in model.graph.initializer} == {onnx.TensorProto.DEFAULT}
+
+
+@pytest.mark.parametrize("name", sorted(FILES - {"manifest.json"}))
+def test_export_protects_every_file_against_changes(
+    exported: Exported, tmp_path: Path, name: str
+) -> None:
+    folder = Path(shutil.copytree(exported.folder, tmp_path / "copy"))
+    content = bytearray((folder / name).read_bytes())
+    content[-1] ^= 1
+    (folder / name).write_bytes(content)
+
+    with pytest.raises(ArtifactError, match=f"{name}` was changed after the export"):
+        verify_files(folder, load_manifest(folder))
+
+
+@pytest.mark.usefixtures("traced_before")
+@pytest.mark.parametrize("output", ["mu", "logvar", "image"])
+def test_export_with_a_mismatch_says_where_and_writes_nothing(
+    run: TrainedRun, tmp_path: Path, output: str
+) -> None:
+    class Wrong:
+        """Off by 0.25 in the fourth row."""
+
+        def __init__(self, engine: Engine) -> None:
+            self._engine = engine
+
+        def encode(self, images: Bytes) -> tuple[Floats, Floats]:
+            mu, logvar = self._engine.encode(images)
+            return self._spoil("mu", mu), self._spoil("logvar", logvar)
+
+        def decode(self, z: Floats) -> Floats:
+            return self._spoil("image", self._engine.decode(z))
+
+        def _spoil(self, name: str, values: Floats) -> Floats:
+            if name == output:
+                values[3:4] += 0.25
+            return values
+
+    def open_wrong(folder: Path, manifest: Manifest) -> Engine:
+        return Wrong(open_service_engine(folder, manifest))
+
+    message = f"`{output}`: 0.25 in row 3 of a batch of 7 random inputs"
+    with pytest.raises(ExportError, match=re.escape(message)):
+        export_run(run, Request(tmp_path / "repository"), open_engine=open_wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_export_never_overwrites_a_version(run: TrainedRun, tmp_path: Path) -> None:
+    first = export_run(run, Request(tmp_path, name="shapes"))
+    before = contents(first.folder)
+    with pytest.raises(ExportError, match="a version is never overwritten"):
+        export_run(run, Request(tmp_path, name="shapes", version=1))
+    second = export_run(run, Request(tmp_path, name="shapes"))
+
+    assert contents(first.folder) == before
+    assert (second.folder.name, second.manifest.version) == ("2", 2)
+
+
+def test_export_refuses_a_doubtful_run_and_names_every_doubt(
+    run: TrainedRun, tmp_path: Path
+) -> None:
+    info = {**run.info, "status": "interrupted"}
+    doubtful = replace(
+        run,
+        loaded=replace(run.loaded, run_info=info),
+        report={**run.report, "relevant_dims": []},
+    )
+    with pytest.raises(ExportError) as raised:
+        export_run(doubtful, Request(tmp_path))
+
+    text = str(raised.value)
+    assert text.startswith(f"`{run.path}` should not be exported as it is:\n- it is not finished")
+    assert "\n- no dimension is relevant" in text
+    assert text.endswith(
+        "nothing was written; `--force` exports it all the same and the model card says so"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_export_by_force_says_so_in_the_card(run: TrainedRun, tmp_path: Path) -> None:
+    info = {**run.info, "status": "interrupted"}
+    doubtful = replace(run, loaded=replace(run.loaded, run_info=info))
+    forced = export_run(doubtful, Request(tmp_path, force=True))
+
+    assert len(forced.warnings) == 1
+    card = (forced.folder / "MODEL_CARD.md").read_text()
+    assert "## Exported with `--force`\n\n- it is not finished" in card
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_export_by_force_goes_without_the_training_images(run: TrainedRun, tmp_path: Path) -> None:
+    info = {**run.info, "data": {**run.info["data"], "sha256": "0" * 64}}
+    moved = replace(run, loaded=replace(run.loaded, run_info=info))
+    with pytest.raises(ExportError, match="there are no real images to compare"):
+        export_run(moved, Request(tmp_path))
+
+    forced = export_run(moved, Request(tmp_path, force=True))
+    golden = load_golden(forced.folder)
+    assert len({image.tobytes() for image in golden.image}) == 4
+
+
+def test_export_of_broken_weights_needs_force(run_dir: Path, tmp_path: Path) -> None:
+    broken = read_run(run_dir)
+    with torch.no_grad():
+        broken.vae.get_parameter("encoder.0.weight")[0] = float("nan")
+    with pytest.raises(ExportError, match="its weights are not finite: 16 of 512 values of"):
+        export_run(broken, Request(tmp_path))
+
+    forced = export_run(broken, Request(tmp_path, force=True))
+    assert "- its weights are not finite" in (forced.folder / "MODEL_CARD.md").read_text()
+
+
+def test_export_lists_hashes_of_what_it_wrote(exported: Exported) -> None:
+    for name, entry in exported.manifest.files.items():
+        content = (exported.folder / name).read_bytes()
+        assert entry.sha256 == hashlib.sha256(content).hexdigest()
+        assert entry.size_bytes == len(content)

@@ -1,0 +1,116 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnx_export.export import Exported
+from onnx_export.facts import (
+    dimensions,
+    graph_metadata,
+    image_spec,
+    objective_name,
+    public_config,
+    scores,
+    training_facts,
+)
+from onnx_export.trained_run import TrainedRun
+from training.config import Config, config_sha256
+
+
+def test_dimensions_take_the_report_and_the_given_names(run: TrainedRun) -> None:
+    first, *_, last = dimensions(run.report, {3: "scale"})
+
+    assert (first.dim, first.name, first.relevant) == (0, "z0", False)
+    assert (last.dim, last.name, last.relevant) == (3, "scale", True)
+    assert (last.mean_kl, last.relevance) == (6.0, 0.9)
+    assert last.mu_quantiles.values() == (-2.0, -1.5, -0.5, 0.0, 0.5, 1.5, 2.0)
+
+
+def test_dimensions_turn_what_is_not_a_number_into_zero(run: TrainedRun) -> None:
+    rows = [{**row, "mean_kl": float("nan")} for row in run.report["dims"]]
+    rows[0]["mu_quantiles"] = dict.fromkeys(rows[0]["mu_quantiles"], float("inf"))
+    found = dimensions({"dims": rows}, {})
+
+    assert [dim.mean_kl for dim in found] == [0.0] * 4
+    assert set(found[0].mu_quantiles.values()) == {0.0}
+
+
+def test_training_facts_say_where_the_weights_come_from(run: TrainedRun) -> None:
+    facts = training_facts(run)
+
+    assert (facts.objective, facts.data_name, facts.data_source) == (
+        "rf-vae",
+        "oval-dsprites-32",
+        "procedural",
+    )
+    assert (facts.n_images, facts.seed, facts.steps) == (245_760, 1, 2)
+    assert facts.config["model"]["latent_dim"] == 4
+    assert facts.config_sha256 == config_sha256(run.config)
+
+
+def test_public_config_tells_no_folder_of_the_machine() -> None:
+    config = Config.model_validate({"data": {"path": "/home/somebody/secret/dsprites.npz"}})
+    assert public_config(config).data.path == Path("dsprites.npz")
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "rf-vae"),
+        ({"relevance": {"mode": "fixed", "initial": 1}}, "factor-vae"),
+        (
+            {
+                "model": {"latent_dim": 2},
+                "relevance": {"mode": "fixed", "initial": [1, 0]},
+            },
+            "rf-vae-0",
+        ),
+        (
+            {
+                "relevance": {"mode": "fixed", "initial": 1},
+                "objective": {"tc_weight": 0, "kl_weight_min": 4},
+            },
+            "beta-vae",
+        ),
+        (
+            {
+                "relevance": {"mode": "fixed", "initial": 1},
+                "objective": {"tc_weight": 0, "kl_weight_min": 1},
+            },
+            "vae",
+        ),
+    ],
+)
+def test_objective_name_is_the_member_of_the_family(changes: dict[str, Any], name: str) -> None:
+    assert objective_name(Config.model_validate(changes)) == name
+
+
+@pytest.mark.parametrize(("ground", "polarity"), [(0, "light_on_dark"), (255, "dark_on_light")])
+def test_image_spec_takes_the_polarity_from_the_border(ground: int, polarity: str) -> None:
+    images = np.full((2, 3, 8, 6), ground, np.uint8)
+    images[:, :, 1:-1, 1:-1] = 255 - ground
+    spec = image_spec((3, 8, 6), images)
+
+    assert (spec.channels, spec.height, spec.width, spec.polarity) == (3, 8, 6, polarity)
+
+
+def test_scores_are_named_by_metric_and_by_the_way_it_was_taken(run: TrainedRun) -> None:
+    assert scores(run.evaluation) == {
+        "factor_vae_score": 1.0,
+        "factor_vae_score_robust": 0.9875,
+        "one_factor_varied_score": 0.954,
+        "one_factor_varied_score_robust": 0.95,
+    }
+    assert scores(None) == {}
+
+
+def test_graph_metadata_shows_relevance_names_and_ranges(exported: Exported) -> None:
+    facts = graph_metadata(exported.manifest)
+
+    assert facts["rfvae.model"] == "oval-dsprites-32 version 1"
+    assert facts["rfvae.trained"] == "rf-vae on oval-dsprites-32, seed 1, 2 steps"
+    assert json.loads(facts["rfvae.relevant_dims"]) == [3, 1]
+    assert json.loads(facts["rfvae.names"]) == ["z0", "z1", "z2", "scale"]
+    assert json.loads(facts["rfvae.mu_quantiles.scale"])["p99"] == 2.0
