@@ -1,8 +1,8 @@
 """The shortest way from the PNG that most requests carry to its pixels, and from pixels to PNG.
 
-Reading is only for gray, 8 bit, not interlaced, already of the model's size and without chunks that need
-thought; everything else takes the long way. pyspng (libspng) is used where it is installed, else
-Pillow's inflater and unfilter without the rest of its PNG reader.
+Reading is only for gray, 8 bit, not interlaced, already of the model's size and without chunks that
+need thought; everything else takes the long way. pyspng (libspng) is used where it is installed,
+else Pillow's inflater and unfilter without the rest of its PNG reader.
 """
 
 from __future__ import annotations
@@ -71,7 +71,11 @@ def encode_png(pixels: Pixels) -> bytes:
     rows[:, 1:] = pixels.reshape(height, -1)
     color_type = 0 if pixels.ndim == 2 else 2
     head = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows, COMPRESS_LEVEL)), (b"IEND", b""))
+    chunks = (
+        (b"IHDR", head),
+        (b"IDAT", zlib.compress(rows.tobytes(), COMPRESS_LEVEL)),
+        (b"IEND", b""),
+    )
     return PNG_SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)
 
 

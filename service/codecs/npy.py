@@ -25,6 +25,15 @@ from service.errors import InvalidValue, MalformedInput, TooManyPixels, TooManyR
 MAGIC: Final = b"\x93NUMPY"
 MAX_HEADER_BYTES: Final = 4096  # numpy writes 118 for any plain array
 MAX_DIMS: Final = 8
+_UNREADABLE: Final = (
+    LookupError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 IMAGE_TYPES: Final = {"|u1": "uint8", "<f4": "float32", ">f4": "float32"}
 LATENT_TYPES: Final = {"<f4": "float32", ">f4": "float32", "<f8": "float64", ">f8": "float64"}
 
@@ -101,7 +110,7 @@ def read_npy_header(data: bytes) -> NpyHeader:
     try:
         text, offset = _header_text(data)
         descr, fortran_order, shape = _parse(text)
-    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, struct.error):
+    except _UNREADABLE:
         raise _damaged("its header cannot be read") from None
     return NpyHeader(descr, fortran_order, shape, offset)
 
