@@ -92,9 +92,10 @@ class InterpolateQuery(ModelQuery):
 class SwapQuery(ModelQuery):
     """What the first image takes from the second."""
 
-    dims: Dims = Field(
+    dims: Dims | None = Field(
+        None,
         description="Dimensions to take from the second image: numbers or names with commas, "
-        "`relevant` or `all`."
+        "`relevant` or `all`. Must be given, here or in a JSON body.",
     )
 
 
@@ -139,9 +140,20 @@ def check(values: Any, schema: type[Checked], *, place: str) -> Checked:
         raise explain(error, schema, place=place) from None
 
 
+def merge(query: Query, body: BaseModel | None) -> Query:
+    """The query with the options that a JSON body gives; the same one twice is an error."""
+    if body is None:
+        return query
+    options = type(query).model_fields.keys() & body.model_fields_set
+    for name in sorted(options & query.model_fields_set):
+        raise InvalidValue(f"`{name}` must stand in the query or in the body; got it in both")
+    return query.model_copy(update={name: getattr(body, name) for name in options})
+
+
 def explain(error: ValidationError, schema: type[BaseModel], *, place: str) -> InvalidValue:
     """One line from pydantic's first error: the rule, what was received, what to do."""
-    first = error.errors(include_url=False, include_context=False)[0]
+    errors = error.errors(include_url=False, include_context=False)
+    first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
     where = ".".join(str(step) for step in first["loc"] if not _is_branch(step))
     if first["type"] == "extra_forbidden":
         return _unknown(where, schema, place)

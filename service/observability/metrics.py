@@ -1,6 +1,6 @@
 """The Prometheus metrics of one service, on a registry of its own, with a fixed set of series."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import (
@@ -12,6 +12,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from service.batching.observer import BatchStats, ExpireStage, RejectReason
+from service.observability.model_metrics import ModelMetrics
 from service.observability.record import STAGES, RequestRecord
 
 OPERATIONS: Final = (
@@ -54,7 +56,6 @@ SECONDS: Final = (
     *(0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
-PERCENTILES: Final = (1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.encode()
 
 
@@ -67,13 +68,13 @@ def outcome_of(status: int) -> str:
 
 
 class Metrics:
-    """Counts requests, batches and models; every series exists from the start or from a load."""
+    """Counts requests and batches; `models` does so for models. Every series exists at once."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._declare_requests()
         self._declare_batches()
-        self._declare_models()
+        self.models = ModelMetrics(self._registry)
 
     def _declare_requests(self) -> None:
         requests = Counter(
@@ -117,10 +118,15 @@ class Metrics:
         )
 
     def _declare_batches(self) -> None:
-        self.batch_rows = Histogram(
+        self._batch_rows = Histogram(
             "rfvae_batch_rows",
             "Rows of each inference batch before padding, rows",
             buckets=ROWS,
+            registry=self._registry,
+        )
+        self._failed_batches = Counter(
+            "rfvae_failed_batches",
+            "Batches that the runtime could not run, count",
             registry=self._registry,
         )
         self._queue_rows = Gauge(
@@ -128,36 +134,6 @@ class Metrics:
         )
         self._queue_bytes = Gauge(
             "rfvae_queue_bytes", "Bytes of rows that wait for inference", registry=self._registry
-        )
-
-    def _declare_models(self) -> None:
-        self._model_info = Gauge(
-            "rfvae_model_info",
-            "1 for each model version that is loaded, with the provider that runs it",
-            ["model", "version", "provider"],
-            registry=self._registry,
-        )
-        self._model_ready = Gauge(
-            "rfvae_model_ready", "1 when the model can answer", ["model"], registry=self._registry
-        )
-        self._relevant_dims = Gauge(
-            "rfvae_relevant_dims",
-            "Relevant dimensions of the model, count",
-            ["model"],
-            registry=self._registry,
-        )
-        self._out_of_range = Counter(
-            "rfvae_latent_out_of_range",
-            "Posterior means outside the training data's 1 to 99 % range, count",
-            ["model", "dim"],
-            registry=self._registry,
-        )
-        self._novelty = Histogram(
-            "rfvae_reconstruction_novelty",
-            "Share of the training images that the model explains better than the image, percent",
-            ["model"],
-            buckets=PERCENTILES,
-            registry=self._registry,
         )
 
     def watch(
@@ -185,36 +161,22 @@ class Metrics:
             infer.observe(record.infer_s)
             encode.observe(record.encode_s)
 
-    def add_model(
-        self, name: str, version: str, *, provider: str, latent_dim: int, relevant_dims: int
-    ) -> None:
-        """Creates the series of a model version that was loaded."""
-        self._model_info.labels(name, version, provider).set(1)
-        self._model_ready.labels(name).set(1)
-        self._relevant_dims.labels(name).set(relevant_dims)
-        self._novelty.labels(name)
-        for dim in range(latent_dim):
-            self._out_of_range.labels(name, str(dim))
+    def batch_finished(self, batch: BatchStats) -> None:
+        """Counts one batch that ran; part of the batcher's Observer, like the next four."""
+        self._batch_rows.observe(batch.rows)
 
-    def remove_version(self, name: str, version: str, *, provider: str) -> None:
-        """Drops the series of a version that left; the model's other series stay."""
-        self._model_info.remove(name, version, provider)
+    def batch_failed(self, operation: str, requests: int) -> None:
+        """Counts one batch that raised."""
+        self._failed_batches.inc()
 
-    def set_ready(self, name: str, ready: bool) -> None:
-        """Says whether a model can answer."""
-        self._model_ready.labels(name).set(ready)
+    def rejected(self, operation: str, reason: RejectReason) -> None:
+        """Nothing: the request is counted when its answer is out, like the next two."""
 
-    def observe_out_of_range(self, name: str, counts: Iterable[tuple[int, int]]) -> None:
-        """Adds, for each (dim, count), how many posterior means were out of range."""
-        for dim, count in counts:
-            if count:
-                self._out_of_range.labels(name, str(dim)).inc(count)
+    def expired(self, operation: str, stage: ExpireStage) -> None:
+        """Nothing."""
 
-    def observe_novelty(self, name: str, percentiles: Iterable[float]) -> None:
-        """Adds the novelty of each image."""
-        histogram = self._novelty.labels(name)
-        for percentile in percentiles:
-            histogram.observe(percentile)
+    def cancelled(self, operation: str) -> None:
+        """Nothing."""
 
     def render(self) -> bytes:
         """All series in Prometheus' text format."""

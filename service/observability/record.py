@@ -17,6 +17,7 @@ class RequestRecord:
     operation: str = "other"
     model: str = ""
     version: str = ""
+    deadline_s: float | None = None
     rows: int = 0
     status: int = 0
     problem: str = ""

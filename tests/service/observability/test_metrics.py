@@ -3,6 +3,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.observability.metrics import OPERATIONS, OUTCOMES, Metrics, outcome_of
+from service.observability.model_metrics import ReadyModel
 from service.observability.record import RequestRecord
 
 DESIGNED = {
@@ -46,7 +47,7 @@ def test_metrics_have_the_designed_names_from_the_start() -> None:
 
 def test_metrics_series_do_not_grow_with_requests() -> None:
     metrics = Metrics()
-    metrics.add_model("tiny", "1", provider="cpu", latent_dim=4, relevant_dims=2)
+    metrics.models.show(["tiny"], [ReadyModel("tiny", 1, "cpu", 4, 2)])
     before = set(_samples(metrics))
 
     for operation in OPERATIONS:
@@ -54,8 +55,8 @@ def test_metrics_series_do_not_grow_with_requests() -> None:
             metrics.observe_request(
                 _record(operation=operation, status=status, problem="any", infer_s=0.1), 0.1
             )
-    metrics.observe_out_of_range("tiny", [(0, 1), (3, 2)])
-    metrics.observe_novelty("tiny", [50.0])
+    metrics.models.observe_out_of_range("tiny", [(0, 1), (3, 2)])
+    metrics.models.observe_novelty("tiny", [50.0])
 
     assert set(_samples(metrics)) == before
 
@@ -95,18 +96,6 @@ def test_metrics_read_the_load_at_each_scrape() -> None:
     assert samples["rfvae_requests_in_flight", ()] == 3
     assert samples["rfvae_queue_rows", ()] == 40
     assert samples["rfvae_queue_bytes", ()] == 5000
-
-
-def test_metrics_drop_the_series_of_a_version_that_left() -> None:
-    metrics = Metrics()
-    for version in ("1", "2"):
-        metrics.add_model("tiny", version, provider="cpu", latent_dim=4, relevant_dims=2)
-    metrics.remove_version("tiny", "1", provider="cpu")
-
-    versions = [
-        dict(labels)["version"] for name, labels in _samples(metrics) if name == "rfvae_model_info"
-    ]
-    assert versions == ["2"]
 
 
 def test_outcome_of_every_status_is_in_the_closed_set() -> None:

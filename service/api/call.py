@@ -1,0 +1,87 @@
+"""What a handler gets: the request, its record, and the parts of the service that it may use."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+from starlette.types import Receive, Scope
+
+from service.api.guard import Guard
+from service.api.parameters import ModelQuery, Query, parse_query
+from service.dataplane import DataPlane
+from service.errors import ClientGone, MalformedInput
+from service.lifecycle import Lifecycle
+from service.models.registry import Registry
+from service.models.served import ServedModel
+from service.observability.metrics import Metrics
+from service.observability.record import RequestRecord, record_of
+from service.offload import Offload
+from service.settings import Settings
+
+TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
+_TIMEOUT: Final = re.compile(rb"[1-9][0-9]{0,14}")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts that handlers share; built once, in `create_app`."""
+
+    settings: Settings
+    registry: Registry
+    plane: DataPlane
+    offload: Offload
+    lifecycle: Lifecycle
+    metrics: Metrics
+
+
+class Call(Request):
+    """A Starlette request that knows the service; its body is read by `read_body` only."""
+
+    def __init__(self, scope: Scope, receive: Receive, service: Service) -> None:
+        super().__init__(scope, receive)
+        self.service = service
+        self.record: RequestRecord = record_of(scope)
+        self.guard: Guard | None = None
+
+    def accept(self) -> bytes | None:
+        """Value of `Accept`."""
+        return self.record.headers.get(b"accept")
+
+    def query(self, schema: type[Query]) -> Query:
+        """The checked query string."""
+        return parse_query(self.scope["query_string"], schema)
+
+    def model(self, query: ModelQuery) -> ServedModel:
+        """The model that the query names; it is on the answer's headers from here on."""
+        model = self.service.registry.get(query.model, query.version)
+        self.record.model, self.record.version = model.name, str(model.version)
+        return model
+
+    def timeout_s(self) -> float:
+        """The time this request may take, from its header and the settings, in seconds."""
+        given = self.record.headers.get(TIMEOUT_HEADER)
+        settings = self.service.settings
+        if given is None:
+            return settings.request_timeout_ms / 1e3
+        if not _TIMEOUT.fullmatch(given):
+            shown = given[:40].decode("latin-1")
+            raise MalformedInput(
+                "`X-Request-Timeout-Ms` must be a whole number of milliseconds from 1 up; got "
+                f"`{shown}`"
+            )
+        return min(int(given), settings.max_request_timeout_ms) / 1e3
+
+    async def read_body(self) -> bytes:
+        """The whole body; its size is bounded by the body limit around the routes."""
+        chunks: list[bytes] = []
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone("the client closed the connection before its body was complete")
+            chunks.append(message.get("body", b""))
+            if not message.get("more_body"):
+                break
+        if self.guard is not None:
+            self.guard.body_read = True
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)

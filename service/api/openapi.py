@@ -1,0 +1,160 @@
+"""What OpenAPI says of the routes; their handlers take the bare call, so it is written here."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from service.api import schemas
+from service.api.negotiation import GIF, JSON, NPY, PNG, WEBP
+from service.api.parameters import ModelQuery
+from service.api.problems import PROBLEM_JSON
+
+Content = dict[str, dict[str, Any]]
+BINARY: Final = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
+RAW_IMAGES: Final = (PNG, "image/jpeg", WEBP, "image/bmp")
+BASE64_EXAMPLE: Final = "iVBORw0KGgo…"
+GRID_TYPES: Final = (PNG, GIF, WEBP, NPY, JSON)
+
+_MODELS: Final[tuple[type[BaseModel], ...]] = (
+    schemas.ImagesBody,
+    schemas.DecodeBody,
+    schemas.TraverseBody,
+    schemas.InterpolateBody,
+    schemas.SwapBody,
+    schemas.EncodeAnswer,
+    schemas.FactorsAnswer,
+    schemas.ModelFactorsAnswer,
+    schemas.DecodeAnswer,
+    schemas.GridAnswer,
+    schemas.ModelsAnswer,
+    schemas.ModelAnswer,
+    schemas.HealthAnswer,
+    schemas.Problem,
+)
+_PROBLEMS: Final = {
+    400: "The request is malformed.",
+    404: "No such model, version or dimension.",
+    406: "`Accept` names nothing that can be made.",
+    408: "The body came too slowly.",
+    413: "Too many bytes, pixels or rows.",
+    415: "A content type that is not read.",
+    422: "Well formed, but a value is wrong.",
+    429: "The queue is full; `Retry-After` says when to try again.",
+    500: "The service failed.",
+    503: "Not ready, or shutting down.",
+    504: "The deadline passed.",
+}
+INFERENCE_PROBLEMS: Final = tuple(_PROBLEMS)
+QUERY_PROBLEMS: Final = (404, 422, 503)
+
+
+def reference(model: type[BaseModel]) -> dict[str, Any]:
+    """Content whose schema is one of the components."""
+    return {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
+
+
+def image_content(body: type[BaseModel], *, single: bool = True) -> Content:
+    """All the forms in which images come in."""
+    form = {"type": "object", "properties": {"images": {"type": "array", "items": _FILE}}}
+    several: Content = {
+        "multipart/form-data": {"schema": form | {"required": ["images"]}},
+        JSON: reference(body),
+        NPY: BINARY,
+    }
+    return {**dict.fromkeys(RAW_IMAGES, BINARY), **several} if single else several
+
+
+_FILE: Final = {"type": "string", "contentMediaType": "application/octet-stream"}
+
+
+def grid_answers() -> Content:
+    """All the forms of a grid of frames."""
+    return {**dict.fromkeys(GRID_TYPES, BINARY), JSON: reference(schemas.GridAnswer)}
+
+
+def operation(
+    summary: str,
+    *,
+    tag: str,
+    answers: Content,
+    query: type[ModelQuery] | None = None,
+    body: Content | None = None,
+    problems: Iterable[int] = (),
+) -> dict[str, Any]:
+    """One OpenAPI operation, `tag` beside it for the route to take."""
+    described: dict[str, Any] = {
+        "tag": tag,
+        "summary": summary,
+        "responses": {"200": {"description": "Done.", "content": answers, "headers": _HEADERS}},
+    }
+    for status in problems:
+        described["responses"][str(status)] = _problem(status)
+    if query is not None:
+        described["parameters"] = [*_query_parameters(query)]
+    if body is not None:
+        described["parameters"] = [*described.get("parameters", []), _TIMEOUT]
+        described["requestBody"] = {"content": body}
+    return described
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Adds the components that the operations refer to; the document is made once, on demand."""
+
+    def build() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+            )
+            parts = document.setdefault("components", {}).setdefault("schemas", {})
+            parts.update(_component_schemas())
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = build  # type: ignore[method-assign]
+
+
+def _component_schemas() -> Mapping[str, Any]:
+    wanted = [(model, "serialization") for model in _MODELS]
+    template = "#/components/schemas/{model}"
+    definitions = models_json_schema(wanted, ref_template=template)[1]  # type: ignore[arg-type]
+    components: Mapping[str, Any] = definitions["$defs"]
+    return components
+
+
+def _problem(status: int) -> dict[str, Any]:
+    return {"description": _PROBLEMS[status], "content": {PROBLEM_JSON: reference(schemas.Problem)}}
+
+
+def _query_parameters(query: type[ModelQuery]) -> Iterable[dict[str, Any]]:
+    properties = query.model_json_schema()
+    for name, schema in properties["properties"].items():
+        description = schema.pop("description", "")
+        schema.pop("title", None)
+        yield {
+            "name": name,
+            "in": "query",
+            "required": name in properties.get("required", ()),
+            "description": description,
+            "schema": schema,
+            "style": "form",
+            "explode": False,
+        }
+
+
+_TIMEOUT: Final = {
+    "name": "X-Request-Timeout-Ms",
+    "in": "header",
+    "required": False,
+    "description": "Time that the answer may take, in milliseconds; then 504.",
+    "schema": {"type": "integer", "minimum": 1},
+}
+_HEADERS: Final = {
+    "X-Request-ID": {"schema": {"type": "string"}, "description": "Known to the log."},
+}

@@ -1,0 +1,216 @@
+"""The one place that reads images and latents from a request, in every form they may come in."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from service.api.call import Call
+from service.api.multipart import read_parts
+from service.api.negotiation import JSON, NPY
+from service.api.schemas import Body, DecodeBody, ImagesBody, TraverseBody, parse_body
+from service.codecs import npy
+from service.codecs.b64 import decode_base64
+from service.codecs.header import read_header
+from service.codecs.images import decode_image, decode_images
+from service.codecs.spec import DecodedImages, ImageSpec
+from service.errors import (
+    InvalidValue,
+    MalformedInput,
+    TooManyPixels,
+    TooManyRows,
+    UnsupportedMediaType,
+)
+from service.latent import Floats, LatentSpace, complete_latents
+from service.models.served import ServedModel
+from service.settings import Settings
+
+RAW_IMAGES: Final = ("image/png", "image/jpeg", "image/webp", "image/bmp")
+MULTIPART: Final = "multipart/form-data"
+IMAGE_FORMS: Final = (*RAW_IMAGES, MULTIPART, JSON, NPY)
+LATENT_FORMS: Final = (JSON, NPY)
+# Above these a change of thread costs less than the work would block the event loop.
+LARGE_BYTES: Final = 16 * 1024
+LARGE_ARRAY_BYTES: Final = 512 * 1024  # arrays are hardly more than looked at
+LARGE_PIXELS: Final = 128 * 128
+TOTAL_PIXELS_FACTOR: Final = 4  # one request's pictures together, in units of `max_pixels`
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a body held: pictures, latents, or nothing; and the JSON it came in, if it did."""
+
+    images: DecodedImages | None = None
+    latents: Floats | None = None
+    body: Body | None = None
+
+    @property
+    def resized(self) -> bool:
+        """Whether a picture came in another size."""
+        return self.images is not None and self.images.resized
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """How to read the bodies of one route: the model's needs, the limits, the JSON it takes."""
+
+    spec: ImageSpec
+    space: LatentSpace
+    settings: Settings
+    schema: type[Body]
+
+    def raw(self, body: bytes) -> Inputs:
+        return Inputs(decode_image(body, self.spec, max_pixels=self.settings.max_pixels))
+
+    def multipart(self, body: bytes, content_type: bytes) -> Inputs:
+        parts = read_parts(body, content_type, max_parts=self.settings.max_rows)
+        others = sorted({name for name, _ in parts if name != "images"})
+        if others or not parts:
+            got = ", ".join(f"`{name[:40]}`" for name in others) or "none"
+            raise InvalidValue(f"multipart parts must be named `images`; got {got}")
+        return Inputs(self._decode([content for _, content in parts]))
+
+    def json(self, body: bytes) -> Inputs:
+        parsed = parse_body(body, self.schema)
+        texts = getattr(parsed, "images", None)
+        if isinstance(parsed, DecodeBody | TraverseBody) and parsed.latents is not None:
+            if texts is not None:
+                raise InvalidValue("a body must hold `images` or `latents`; got both")
+            return Inputs(latents=self._complete(parsed), body=parsed)
+        if texts is None:
+            return Inputs(body=parsed)
+        self._check_rows(len(texts))
+        files = [decode_base64(text, what=f"image {i}") for i, text in enumerate(texts)]
+        return Inputs(self._decode(files), body=parsed)
+
+    def image_npy(self, body: bytes) -> Inputs:
+        settings = self.settings
+        return Inputs(
+            npy.read_images(
+                body, self.spec, max_rows=settings.max_rows, max_pixels=settings.max_pixels
+            )
+        )
+
+    def latent_npy(self, body: bytes) -> Inputs:
+        rows = npy.read_latents(body, max_rows=self.settings.max_rows)
+        return Inputs(latents=complete_latents(self.space, rows))
+
+    def any_npy(self, body: bytes) -> Inputs:
+        """Two dimensions are rows of latents, more are images."""
+        two_dimensions = len(npy.read_npy_header(body).shape) == 2
+        return self.latent_npy(body) if two_dimensions else self.image_npy(body)
+
+    def _complete(self, parsed: DecodeBody | TraverseBody) -> Floats:
+        assert parsed.latents is not None
+        self._check_rows(len(parsed.latents))
+        dims = parsed.dims if isinstance(parsed, DecodeBody) else None
+        return complete_latents(self.space, parsed.latents, dims=dims)
+
+    def _decode(self, files: list[bytes]) -> DecodedImages:
+        most = self.settings.max_pixels
+        if len(files) > TOTAL_PIXELS_FACTOR:
+            total = sum(read_header(data, max_pixels=most).pixels for data in files)
+            if total > TOTAL_PIXELS_FACTOR * most:
+                raise TooManyPixels(
+                    f"the images of one request may have {TOTAL_PIXELS_FACTOR * most} pixels "
+                    f"together; got {total}; send several requests"
+                )
+        return decode_images(files, self.spec, max_pixels=most)
+
+    def _check_rows(self, rows: int) -> None:
+        if rows > self.settings.max_rows:
+            raise TooManyRows(
+                f"a request must not have over {self.settings.max_rows} rows; got {rows}; send "
+                "several requests, or raise RFVAE_MAX_ROWS"
+            )
+
+
+async def read_images(
+    call: Call, model: ServedModel, schema: type[Body] = ImagesBody
+) -> tuple[DecodedImages, Body | None]:
+    """One or more pictures, and the JSON that they came in, if they did.
+
+    Raises:
+        MalformedInput, InvalidValue, UnsupportedMediaType, TooLarge: what `Inputs` must not be.
+    """
+    inputs = await _read(call, model, schema, IMAGE_FORMS)
+    if inputs.images is None:
+        raise MalformedInput(f"the body must hold images; got nothing; send {_listed(IMAGE_FORMS)}")
+    return inputs.images, inputs.body
+
+
+async def read_start(call: Call, model: ServedModel) -> Inputs:
+    """Where a traversal starts: one picture, one row of latents, or nothing."""
+    inputs = await _read(call, model, TraverseBody, IMAGE_FORMS)
+    rows = inputs.latents if inputs.images is None else inputs.images.images
+    if rows is not None and len(rows) != 1:
+        raise InvalidValue(f"a traversal starts at one image or row; got {len(rows)}")
+    return inputs
+
+
+async def read_latents(call: Call, model: ServedModel) -> Floats:
+    """Rows of latents, completed: float32 (n, latent_dim)."""
+    inputs = await _read(call, model, DecodeBody, LATENT_FORMS)
+    if inputs.latents is None:
+        raise MalformedInput("the body must hold latents; got nothing; send JSON or npy")
+    return inputs.latents
+
+
+async def _read(
+    call: Call, model: ServedModel, schema: type[Body], forms: tuple[str, ...]
+) -> Inputs:
+    content_type = call.record.headers.get(b"content-type")
+    form = _form_of(content_type, forms)
+    body = await call.read_body()
+    if form is None and not body:
+        return Inputs()
+    reader = _Reader(model.manifest.image, model.space, call.service.settings, schema)
+    started_s = time.monotonic()
+    read = _reading(reader, form, content_type or b"")
+    large = _is_large(body, form, schema)
+    inputs = await call.service.offload.run(large, read, body)
+    call.record.decode_s = time.monotonic() - started_s
+    return inputs
+
+
+def _form_of(content_type: bytes | None, forms: tuple[str, ...]) -> str | None:
+    if content_type is None:
+        return None
+    form = content_type.partition(b";")[0].strip().lower().decode("latin-1")
+    if form not in forms:
+        raise _unsupported(form, forms)
+    return form
+
+
+def _reading(reader: _Reader, form: str | None, content_type: bytes) -> Callable[[bytes], Inputs]:
+    latents_only = reader.schema is DecodeBody
+    if form is None:
+        raise _unsupported("none", LATENT_FORMS if latents_only else IMAGE_FORMS)
+    if form == MULTIPART:
+        return lambda body: reader.multipart(body, content_type)
+    if form == JSON:
+        return reader.json
+    if form == NPY:
+        starts = reader.schema is TraverseBody
+        return reader.latent_npy if latents_only else reader.any_npy if starts else reader.image_npy
+    return reader.raw
+
+
+def _is_large(body: bytes, form: str | None, schema: type[Body]) -> bool:
+    if form == NPY:
+        return len(body) > LARGE_ARRAY_BYTES
+    if form in RAW_IMAGES:
+        small = len(body) <= LARGE_BYTES
+        return not small or read_header(body, max_pixels=2**62).pixels > LARGE_PIXELS
+    return schema is not DecodeBody or len(body) > LARGE_BYTES
+
+
+def _unsupported(form: str, forms: tuple[str, ...]) -> UnsupportedMediaType:
+    return UnsupportedMediaType(
+        f"`Content-Type` must be one of {_listed(forms)}; got `{form[:80]}`; with curl say "
+        f"-H 'Content-Type: {forms[0]}'"
+    )
+
+
+def _listed(forms: tuple[str, ...]) -> str:
+    return ", ".join(f"`{form}`" for form in forms)

@@ -1,0 +1,105 @@
+"""Routes without FastAPI's parameter machinery: the handler gets the call, OpenAPI its text."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.api.call import Call, Service
+from service.api.guard import Guard
+from service.observability.metrics import INFERENCE_OPERATIONS
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+class LeanRoute(APIRoute):
+    """An APIRoute for OpenAPI's sake that calls its handler directly.
+
+    Args:
+        operation: name in metrics, log and `Server-Timing`; one of a closed set.
+        documentation: the OpenAPI operation: summary, parameters, requestBody, responses, with
+            its `tag`; a route without one stays out of the document.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        handler: Handler,
+        *,
+        operation: str,
+        service: Service,
+        documentation: dict[str, Any] | None = None,
+    ) -> None:
+        described = dict(documentation or {})
+        super().__init__(
+            path,
+            handler,
+            methods=[method],
+            response_class=Response,
+            tags=[described.pop("tag", operation)],
+            openapi_extra=described,
+            operation_id=handler.__name__,
+            include_in_schema=documentation is not None,
+        )
+        guarded = operation in INFERENCE_OPERATIONS and method == "POST"
+        run = _guarded(handler) if guarded else _plain(handler)
+        self.app = _serve(run, operation, service)
+
+
+def _serve(run: Handler, operation: str, service: Service) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        call = Call(scope, receive, service)
+        call.record.operation = operation
+        response = await run(call)
+        await response(scope, receive, send)
+
+    return app
+
+
+def _plain(handler: Handler) -> Handler:
+    return handler
+
+
+def _guarded(handler: Handler) -> Handler:
+    async def run(call: Call) -> Response:
+        timeout_s = call.timeout_s()
+        call.record.deadline_s = call.record.started_s + timeout_s
+        with Guard(call.receive, timeout_s) as guard:
+            call.guard = guard
+            return await handler(call)
+
+    return run
+
+
+def inference_route(handler: Handler, service: Service, documentation: Any) -> LeanRoute:
+    """POST under the handler's own name, guarded by deadline and disconnect."""
+    name = getattr(handler, "__name__", "")
+    return LeanRoute(
+        "POST", f"/{name}", handler, operation=name, service=service, documentation=documentation
+    )
+
+
+class Dispatch:
+    """Finds a route of fixed path by one look-up; all else goes to the router, in its order."""
+
+    def __init__(self, routes: Sequence[LeanRoute], router: ASGIApp) -> None:
+        self._router = router
+        self._fixed: dict[tuple[str, str], ASGIApp] = {}
+        for route in routes:
+            if "{" not in route.path:
+                for method in route.methods or ():
+                    self._fixed[method, route.path] = route.app
+        for (method, path), app in list(self._fixed.items()):
+            if method == "GET":
+                self._fixed["HEAD", path] = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            app = self._fixed.get((scope["method"], scope["path"]))
+            if app is not None:
+                await app(scope, receive, send)
+                return
+        await self._router(scope, receive, send)

@@ -1,0 +1,179 @@
+"""Builds the application: parts, routes, layers, and what happens at start and end."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from service.api.call import Service
+from service.api.compare import compare_routes
+from service.api.decode import decode_routes
+from service.api.docs import docs_routes
+from service.api.encode import encode_routes
+from service.api.factors import factors_routes
+from service.api.health import health_routes
+from service.api.models import models_routes
+from service.api.openapi import install_openapi
+from service.api.problems import Problems
+from service.api.route import Dispatch, LeanRoute
+from service.api.traverse import traverse_routes
+from service.batching.policy import BatchPolicy
+from service.dataplane import DataPlane, Limits
+from service.errors import ServiceError
+from service.lifecycle import Lifecycle
+from service.middleware.access_log import AccessLog
+from service.middleware.body_limit import BodyLimit
+from service.middleware.in_flight import InFlight
+from service.middleware.request_id import RequestId
+from service.models.registry import Registry
+from service.models.repository import require_versions, scan
+from service.models.served import LoadOptions, load_model
+from service.observability.logging import log_event
+from service.observability.metrics import Metrics
+from service.observability.model_metrics import ReadyModel
+from service.offload import Offload
+from service.runtime.threads import cpu_budget
+from service.settings import Settings
+
+_DESCRIPTION = (
+    "Turns an image into the few factors that a Relevance Factor VAE found to vary in its training "
+    "data, and those numbers back into images. Errors are `application/problem+json`."
+)
+
+
+def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
+    """Wires one independent application.
+
+    Args:
+        registry: how models are loaded, for tests; default: from `settings`.
+    """
+    metrics = Metrics()
+    registry = registry or _registry(settings, metrics)
+    offload = Offload(settings.image_threads or cpu_budget().cores)
+    limits = Limits(settings.max_rows, settings.max_steps)
+    service = Service(
+        settings=settings,
+        registry=registry,
+        plane=DataPlane(limits, offload),
+        offload=offload,
+        lifecycle=Lifecycle(),
+        metrics=metrics,
+    )
+    app = FastAPI(
+        title="RF-VAE",
+        version=version("rfvae"),
+        description=_DESCRIPTION,
+        openapi_url=None,  # `docs_routes` has the document and a page that works offline
+        lifespan=_lifespan(service),
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.service = service
+    routes = _routes(app, service)
+    app.router.routes.extend(routes)
+    install_openapi(app)
+    app.middleware_stack = _layers(Dispatch(routes, app.router), service)
+    return app
+
+
+def _registry(settings: Settings, metrics: Metrics) -> Registry:
+    options = LoadOptions(
+        device=settings.device,
+        lanes=settings.lanes,
+        threads=settings.threads,
+        batching=BatchPolicy(
+            max_batch_rows=settings.max_batch_rows,
+            max_queue_rows=settings.max_queue_rows,
+            max_queue_bytes=settings.max_queue_bytes,
+            max_wait_ms=settings.batch_wait_ms,
+        ),
+        observer=metrics,
+    )
+    registry = Registry(
+        lambda found: load_model(found, options),
+        default_model=settings.default_model,
+        linger_s=settings.max_request_timeout_ms / 1e3,
+        on_change=lambda: _show_models(registry, metrics),
+    )
+    return registry
+
+
+def _routes(app: FastAPI, service: Service) -> list[LeanRoute]:
+    return [
+        *encode_routes(service),
+        *factors_routes(service),
+        *decode_routes(service),
+        *traverse_routes(service),
+        *compare_routes(service),
+        *models_routes(service),
+        *health_routes(service),
+        *docs_routes(app, service),
+    ]
+
+
+def _layers(routes: ASGIApp, service: Service) -> ASGIApp:
+    """The layers around the routes, the outermost last; all of FastAPI's own are left out."""
+    settings, lifecycle = service.settings, service.lifecycle
+    app: ASGIApp = BodyLimit(routes, max_body_bytes=settings.max_body_bytes)
+    app = Problems(app)
+    app = AccessLog(app, metrics=service.metrics, choice=settings.access_log)
+    app = RequestId(app, draining=lambda: lifecycle.draining)
+    in_flight = InFlight(app)
+    batchers = service.registry
+    service.metrics.watch(
+        in_flight=lambda: in_flight.count,
+        queue_rows=lambda: sum(m.batcher.queue_rows for m in batchers.ready_models()),
+        queue_bytes=lambda: sum(m.batcher.queue_bytes for m in batchers.ready_models()),
+    )
+    return in_flight
+
+
+def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(_load_models(service))
+        yield
+        service.lifecycle.draining = True
+        loading.cancel()
+        with suppress(asyncio.CancelledError):
+            await loading
+        await service.registry.drain(timeout_s=service.settings.grace_s)
+        service.offload.close()
+
+    return lifespan
+
+
+async def _load_models(service: Service) -> None:
+    """Loads beside the running loop, so that the probes answer meanwhile."""
+    repositories = service.settings.model_repository
+    failure: ServiceError | None = None
+    try:
+        found = scan(repositories)
+        require_versions(found, repositories)
+        report = await service.registry.sync(found)
+        failure = next(iter(report.failed.values()), None)
+        if failure is None:
+            service.registry.get()
+    except ServiceError as error:
+        failure = error
+    _show_models(service.registry, service.metrics)
+    service.lifecycle.settle(failure)
+    if failure is not None:
+        log_event(logging.ERROR, "start_failed", reason=failure.detail)
+
+
+def _show_models(registry: Registry, metrics: Metrics) -> None:
+    ready = [
+        ReadyModel(
+            name=model.name,
+            version=model.version,
+            provider=model.engine.providers[0],
+            latent_dim=model.space.latent_dim,
+            n_relevant=len(model.space.relevant_dims),
+        )
+        for model in registry.ready_models()
+    ]
+    metrics.models.show(registry.names(), ready)

@@ -1,0 +1,122 @@
+"""`rfvae-serve`: serve models over HTTP, check a model folder, list the settings."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.errors import ServiceError
+from service.observability.logging import configure_logging
+from service.settings import ENV_PREFIX, Settings, SettingsError, load_settings
+
+app = typer.Typer(
+    name="rfvae-serve",
+    help="Serve Relevance Factor VAEs over HTTP on ONNX Runtime.",
+    epilog="Exit codes: 0 ended well, 1 failed, 2 wrong usage.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+FAILED, WRONG_USAGE = 1, 2
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+def _text(name: str) -> str:
+    field = Settings.model_fields[name]
+    return f"{field.description} (RFVAE_{name.upper()})"
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help=_text("host"))] = None,
+    port: Annotated[int | None, typer.Option(help=_text("port"))] = None,
+    model_repository: Annotated[
+        list[Path] | None,
+        typer.Option("--models", help=f"May be given several times. {_text('model_repository')}"),
+    ] = None,
+    default_model: Annotated[str | None, typer.Option(help=_text("default_model"))] = None,
+    device: Annotated[str | None, typer.Option(help=_text("device"))] = None,
+    lanes: Annotated[int | None, typer.Option(help=_text("lanes"))] = None,
+    threads: Annotated[int | None, typer.Option(help=_text("threads"))] = None,
+    log_format: Annotated[str | None, typer.Option(help=_text("log_format"))] = None,
+    access_log: Annotated[str | None, typer.Option(help=_text("access_log"))] = None,
+) -> None:
+    """Serve the models until a signal comes; `rfvae-serve settings` lists all that can be set."""
+    options = {name: value for name, value in locals().items() if value not in (None, [])}
+    settings = _settings(**options)
+    from service.server import AddressError, run  # heavy: not for --help
+
+    configure_logging(settings.log_format, settings.log_level)
+    try:
+        run(settings, say=typer.echo)
+    except (AddressError, ServiceError) as error:
+        raise _failure(str(error)) from None
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="A model folder: REPOSITORY/NAME/VERSION.")],
+    device: Annotated[str | None, typer.Option(help=_text("device"))] = None,
+) -> None:
+    """Check a model folder as the service would: manifest, hashes, shapes, golden self-test."""
+    settings = _settings(**({} if device is None else {"device": device}))
+    try:
+        for line in _check(folder, settings):
+            typer.echo(line)
+    except ServiceError as error:
+        raise _failure(error.detail) from None
+
+
+@app.command("settings")
+def list_settings() -> None:
+    """List every setting: its variable, its present value, its unit, range and limit."""
+    settings = _settings()
+    table = Table("variable", "value", "meaning")
+    for name, field in Settings.model_fields.items():
+        table.add_row(
+            f"{ENV_PREFIX}{name.upper()}", str(getattr(settings, name)), field.description
+        )
+    Console().print(table)
+
+
+def _check(folder: Path, settings: Settings) -> Iterator[str]:
+    from service.models.artifact import load_golden, load_manifest, verify_files
+    from service.runtime.engine import Engine
+
+    manifest = load_manifest(folder)
+    yield (
+        f"manifest   ok  {manifest.name} version {manifest.version}, format "
+        f"{manifest.format_version}, {len(manifest.relevant_dims)} relevant of "
+        f"{manifest.latent_dim} dimensions"
+    )
+    verify_files(folder, manifest)
+    size_bytes = sum(entry.size_bytes for entry in manifest.files.values())
+    yield f"files      ok  {len(manifest.files)} files, {size_bytes} bytes, hashes agree"
+    engine = Engine.load(folder, manifest, device=settings.device)
+    yield f"shapes     ok  on {engine.providers[0]}"
+    result = engine.self_test(load_golden(folder))
+    yield (
+        f"self-test  ok  largest errors: mu {result.mu:.2g}, logvar {result.logvar:.2g}, "
+        f"image {result.image:.2g}"
+    )
+
+
+def _settings(**options: Any) -> Settings:
+    try:
+        return load_settings(**options)
+    except SettingsError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(WRONG_USAGE) from None
+
+
+def _failure(text: str) -> typer.Exit:
+    typer.echo(f"error: {text}", err=True)
+    return typer.Exit(FAILED)

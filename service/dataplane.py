@@ -1,0 +1,240 @@
+"""What the service does with a model; knows no HTTP, so that API, CLI and others can share it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from service.elbo import elbo
+from service.errors import InvalidValue, TooManyRows
+from service.latent import (
+    Dims,
+    Floats,
+    in_range,
+    interpolate,
+    kl_per_dim,
+    novelty_percentile,
+    percentile_of,
+    select_dims,
+    swap,
+    traversal_grid,
+    traversal_values,
+)
+from service.models.served import ServedModel
+from service.offload import Offload
+
+Images = npt.NDArray[np.uint8]
+Doubles = npt.NDArray[np.float64]
+LARGE_PIXELS = 64 * 64 * 4  # the bound of so many takes about as long as a change of thread
+DimChoice = str | tuple[int | str, ...]
+
+
+class Work(Protocol):
+    """One caller's job: how long it may take, and where its time went."""
+
+    deadline_s: float | None
+    rows: int
+    queue_s: float
+    infer_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that one caller may ask for."""
+
+    max_rows: int
+    max_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """How a traversal walks: `low` and `high` None stand for each dimension's own quantiles."""
+
+    steps: int
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """What images say: (batch, n_relevant) but for `all_mu` (batch, latent_dim) and the last two.
+
+    `elbo` (batch,) in nats, `novelty` (batch,) in percent.
+    """
+
+    dims: Dims
+    all_mu: Floats
+    mu: Floats
+    sigma: Floats
+    percentile: Doubles
+    in_range: npt.NDArray[np.bool_]
+    kl: Floats
+    elbo: Doubles
+    novelty: Doubles
+
+
+@dataclass(frozen=True, slots=True)
+class GridRow:
+    """What one row of a grid shows; `dim` None where no single dimension varies."""
+
+    name: str
+    dim: int | None = None
+    values: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Frames in [0, 1], float32 (rows, steps, channels, height, width), and what they show."""
+
+    frames: Floats
+    rows: tuple[GridRow, ...]
+    columns: tuple[str, ...]
+
+
+class DataPlane:
+    """Checks rows and steps, plans what to run, and runs it through the model's batcher."""
+
+    def __init__(self, limits: Limits, offload: Offload) -> None:
+        self._limits = limits
+        self._offload = offload
+
+    async def encode(self, model: ServedModel, images: Images, work: Work) -> tuple[Floats, Floats]:
+        """uint8 (n, channels, height, width) to mu and logvar, float32 (n, latent_dim) each."""
+        self._check_rows(len(images))
+        mu, logvar = await _run(model, "encode", images, work)
+        return mu, logvar
+
+    async def decode(self, model: ServedModel, z: Floats, work: Work) -> Floats:
+        """float32 (n, latent_dim) to float32 (n, channels, height, width) in [0, 1]."""
+        self._check_rows(len(z))
+        (decoded,) = await _run(model, "decode", z, work)
+        decoded_images: Floats = decoded
+        return decoded_images
+
+    async def factors(self, model: ServedModel, images: Images, work: Work) -> Factors:
+        """The relevant factors of each image, and how unusual the image is."""
+        mu, logvar = await self.encode(model, images, work)
+        decoded = await self.decode(model, mu, work)
+        large = decoded.size > LARGE_PIXELS
+        return await self._offload.run(large, _place, model, images, decoded, mu, logvar)
+
+    async def traverse(
+        self, model: ServedModel, base: Floats, dims: DimChoice, walk: Range, work: Work
+    ) -> Grid:
+        """Row i varies the i-th of `dims` from low to high; the rest stays at `base`."""
+        self._check_steps(walk.steps)
+        space = model.space
+        chosen = select_dims(space, dims)
+        if len(chosen) == 0:
+            raise InvalidValue("`dims` must hold at least one dimension; this model has none")
+        low = space.low[chosen] if walk.low is None else walk.low
+        high = space.high[chosen] if walk.high is None else walk.high
+        self._check_rows(len(chosen) * walk.steps)
+        latents = traversal_grid(base, chosen, low=low, high=high, steps=walk.steps)
+        values = traversal_values(chosen, low=low, high=high, steps=walk.steps)
+        rows = tuple(
+            GridRow(space.names[dim], int(dim), tuple(map(float, row)))
+            for dim, row in zip(chosen, values, strict=True)
+        )
+        return await self._grid(model, latents, rows, _numbers(walk.steps), work)
+
+    async def reconstruct(self, model: ServedModel, images: Images, work: Work) -> Grid:
+        """One row an image: the image as the model got it, and what it makes of it."""
+        mu, _ = await self.encode(model, images, work)
+        decoded = await self.decode(model, mu, work)
+        originals = images.astype(np.float32) / np.float32(255)
+        frames = np.stack([originals, decoded], axis=1)  # (batch, 2, channels, height, width)
+        rows = tuple(GridRow(f"image {number}") for number in _numbers(len(images)))
+        return Grid(frames, rows, ("original", "reconstruction"))
+
+    async def interpolate(self, model: ServedModel, images: Images, steps: int, work: Work) -> Grid:
+        """One row: a straight walk between the means of two images, both ends included."""
+        self._check_steps(steps)
+        self._check_rows(steps)
+        first, second = await self._two_means(model, images, work)
+        latents = interpolate(first, second, steps=steps)[None]  # (1, steps, latent_dim)
+        rows = (GridRow("interpolation"),)
+        return await self._grid(model, latents, rows, _numbers(steps), work)
+
+    async def swap(self, model: ServedModel, images: Images, dims: DimChoice, work: Work) -> Grid:
+        """One row: both images as the model sees them, then the first with `dims` of the second."""
+        chosen = select_dims(model.space, dims)
+        first, second = await self._two_means(model, images, work)
+        latents = np.stack([first, second, swap(first, second, dims=chosen)])[None]
+        taken = ", ".join(model.space.names[dim] for dim in chosen)
+        rows = (GridRow(f"{taken} from the second"),)
+        return await self._grid(model, latents, rows, ("first", "second", "swapped"), work)
+
+    async def _two_means(
+        self, model: ServedModel, images: Images, work: Work
+    ) -> tuple[Floats, Floats]:
+        if len(images) != 2:
+            raise InvalidValue(
+                f"this route takes two images; got {len(images)}; send them as two multipart parts "
+                "`images`, as two texts in JSON, or as an npy of two rows"
+            )
+        mu, _ = await self.encode(model, images, work)
+        return mu[0], mu[1]
+
+    async def _grid(
+        self,
+        model: ServedModel,
+        latents: Floats,
+        rows: tuple[GridRow, ...],
+        columns: tuple[str, ...],
+        work: Work,
+    ) -> Grid:
+        decoded = await self.decode(model, latents.reshape(-1, latents.shape[-1]), work)
+        return Grid(decoded.reshape(*latents.shape[:2], *decoded.shape[1:]), rows, columns)
+
+    def _check_rows(self, rows: int) -> None:
+        if rows > self._limits.max_rows:
+            raise TooManyRows(
+                f"a request must not have over {self._limits.max_rows} rows (images, latents or "
+                f"frames); got {rows}; send several requests, or raise RFVAE_MAX_ROWS"
+            )
+
+    def _check_steps(self, steps: int) -> None:
+        if not 2 <= steps <= self._limits.max_steps:
+            raise InvalidValue(
+                f"`steps` must be 2 to {self._limits.max_steps}; got {steps}; one frame alone is "
+                "POST /decode, and RFVAE_MAX_STEPS sets the most"
+            )
+
+
+def _place(
+    model: ServedModel, images: Images, decoded: Floats, mu: Floats, logvar: Floats
+) -> Factors:
+    """Where each image lies among the training images."""
+    space = model.space
+    likelihood = model.manifest.likelihood
+    bound = elbo(images, decoded, mu=mu, logvar=logvar, likelihood=likelihood)
+    dims = space.relevant_dims
+    chosen, quantiles = mu[:, dims], space.mu_quantiles[dims]  # (batch, n_relevant)
+    places = [percentile_of(chosen[:, i], quantiles[i]) for i in range(len(dims))]
+    return Factors(
+        dims=dims,
+        all_mu=mu,
+        mu=chosen,
+        sigma=np.exp(logvar[:, dims] / 2),
+        percentile=np.stack(places, axis=1) if places else np.empty(chosen.shape),
+        in_range=in_range(chosen, quantiles),
+        kl=kl_per_dim(chosen, logvar[:, dims]),
+        elbo=bound,
+        novelty=novelty_percentile(bound, space.elbo_quantiles),
+    )
+
+
+async def _run(
+    model: ServedModel, operation: str, rows: npt.NDArray[np.generic], work: Work
+) -> tuple[Floats, ...]:
+    result = await model.batcher.submit(operation, rows, deadline=work.deadline_s)
+    work.rows += len(rows)
+    work.queue_s += result.queue_s
+    work.infer_s += result.infer_s
+    return result.outputs
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(1, count + 1))

@@ -1,0 +1,103 @@
+"""The metrics of the models that are served; their series come and go with the models."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+PERCENTILES: Final = (1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyModel:
+    """A model version that can answer."""
+
+    name: str
+    version: int
+    provider: str
+    latent_dim: int
+    n_relevant: int
+
+
+class ModelMetrics:
+    """One set of series for each model of the repository, one info series for each version."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._known: dict[str, int] = {}  # latent_dim by name, of the models that have series
+        self._infos: set[tuple[str, str, str]] = set()
+        self._info = Gauge(
+            "rfvae_model_info",
+            "1 for each model version that can answer, with the provider that runs it",
+            ["model", "version", "provider"],
+            registry=registry,
+        )
+        self._ready = Gauge(
+            "rfvae_model_ready", "1 when the model can answer, else 0", ["model"], registry=registry
+        )
+        self._relevant_dims = Gauge(
+            "rfvae_relevant_dims",
+            "Relevant dimensions of the model, count",
+            ["model"],
+            registry=registry,
+        )
+        self._out_of_range = Counter(
+            "rfvae_latent_out_of_range",
+            "Posterior means outside the training data's 1 to 99 % range, count",
+            ["model", "dim"],
+            registry=registry,
+        )
+        self._novelty = Histogram(
+            "rfvae_reconstruction_novelty",
+            "Share of the training images that the model explains better than the image, percent",
+            ["model"],
+            buckets=PERCENTILES,
+            registry=registry,
+        )
+
+    def show(self, names: Iterable[str], ready: Iterable[ReadyModel]) -> None:
+        """Makes the series fit what the repository holds (`names`) and what of it is ready."""
+        by_version = sorted(ready, key=lambda model: model.version)
+        highest = {model.name: model for model in by_version}
+        known = set(names)
+        for name in known:
+            self._known.setdefault(name, 0)
+        for name in set(self._known) - known:
+            self._drop(name)
+        for name in known:
+            self._ready.labels(name).set(name in highest)
+        for model in highest.values():
+            self._add(model)
+        self._show_infos({(m.name, str(m.version), m.provider) for m in by_version})
+
+    def observe_out_of_range(self, name: str, counts: Iterable[tuple[int, int]]) -> None:
+        """Adds, for each (dim, count), how many posterior means were out of range."""
+        for dim, count in counts:
+            if count:
+                self._out_of_range.labels(name, str(dim)).inc(count)
+
+    def observe_novelty(self, name: str, percentiles: Iterable[float]) -> None:
+        """Adds the novelty of each image."""
+        histogram = self._novelty.labels(name)
+        for percentile in percentiles:
+            histogram.observe(percentile)
+
+    def _add(self, model: ReadyModel) -> None:
+        self._relevant_dims.labels(model.name).set(model.n_relevant)
+        self._novelty.labels(model.name)
+        for dim in range(model.latent_dim):
+            self._out_of_range.labels(model.name, str(dim))
+        self._known[model.name] = max(model.latent_dim, self._known.get(model.name, 0))
+
+    def _drop(self, name: str) -> None:
+        for dim in range(self._known.pop(name)):
+            self._out_of_range.remove(name, str(dim))
+        for series in (self._ready, self._relevant_dims, self._novelty):
+            series.remove(name)
+
+    def _show_infos(self, infos: set[tuple[str, str, str]]) -> None:
+        for labels in self._infos - infos:
+            self._info.remove(*labels)
+        for labels in infos - self._infos:
+            self._info.labels(*labels).set(1)
+        self._infos = infos

@@ -1,0 +1,161 @@
+"""Runs the app under uvicorn: one socket, one process, and an end that loses no request."""
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.metadata import version
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from service.api.call import Service
+from service.app import create_app
+from service.lifecycle import Lifecycle
+from service.models.registry import Registry
+from service.settings import Settings
+
+BACKLOG = 2048
+
+
+class AddressError(Exception):
+    """The address cannot be listened on; the text is one line for a person."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Opens the listening socket.
+
+    Raises:
+        AddressError: the port is in use, or the address is not one of this machine.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise AddressError(_explain(error, host, port)) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _explain(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} on {host} is in use; stop the program that has it, or choose another "
+            "with --port"
+        )
+    if error.errno == errno.EACCES:
+        return f"port {port} needs more rights than this process has; choose one from 1024 up"
+    return f"cannot listen on {host} port {port}: {error.strerror}; choose an address with --host"
+
+
+def url_of(listener: socket.socket) -> str:
+    """The address that a person can open."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's server with a drain before it stops listening.
+
+    SIGTERM: not ready at once, `drain_s` later no new requests, accepted ones finish within
+    `grace_s`. Ctrl-C skips the wait; a second one skips the rest.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, lifecycle: Lifecycle) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=settings.keep_alive_s,
+                timeout_graceful_shutdown=settings.grace_s,
+            )
+        )
+        self._settings = settings
+        self._lifecycle = lifecycle
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handles signals on the loop; uvicorn would end the process by the signal itself."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._terminate)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        yield
+
+    def _terminate(self) -> None:
+        if not self._lifecycle.draining:
+            self._lifecycle.draining = True
+            asyncio.get_running_loop().call_later(self._settings.drain_s, self.stop)
+
+    def _interrupt(self) -> None:
+        self.force_exit = self.should_exit
+        self._lifecycle.draining = True
+        self.stop()
+
+    def stop(self) -> None:
+        """Stops listening; accepted requests finish."""
+        self.should_exit = True
+
+
+def run(settings: Settings, say: Callable[[str], None]) -> None:
+    """Serves until a signal comes; says where and what to try once the models are ready.
+
+    Raises:
+        AddressError: the address cannot be listened on.
+        ServiceError: the models cannot be loaded.
+    """
+    listener = bind(settings.host, settings.port)
+    app = create_app(settings)
+    service: Service = app.state.service
+    server = Server(app, settings, service.lifecycle)
+
+    async def serve() -> None:
+        welcome = partial(_welcome, service.registry, url_of(listener), say)
+        watcher = asyncio.create_task(_watch(server, service.lifecycle, welcome))
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            watcher.cancel()
+
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(serve())
+    if service.lifecycle.failure is not None:
+        raise service.lifecycle.failure
+
+
+def _welcome(registry: Registry, url: str, say: Callable[[str], None]) -> None:
+    model = registry.get()
+    n_relevant = len(model.space.relevant_dims)
+    row = ",".join("0" * n_relevant)
+    say(
+        f"rfvae {version('rfvae')} serves `{model.name}` version {model.version} ({n_relevant} "
+        f"relevant of {model.space.latent_dim} dimensions) on {model.engine.providers[0]} "
+        f"with {model.engine.plan.lanes} lanes\n"
+        f"Address  {url}   routes {url}/docs   stop with Ctrl-C\n"
+        "Try\n"
+        f"  curl -s {url}/decode -H 'Content-Type: application/json' "
+        f"-d '{{\"latents\": [[{row}]]}}' -o shape.png\n"
+        f"  curl -s {url}/encode -H 'Content-Type: image/png' --data-binary @shape.png\n"
+        f"  curl -s {url}/traverse -H 'Content-Type: image/png' --data-binary @shape.png "
+        "-o traversal.png"
+    )
+
+
+async def _watch(server: Server, lifecycle: Lifecycle, announce: Callable[[], None]) -> None:
+    if await lifecycle.settled() is None:
+        announce()
+    else:
+        server.stop()

@@ -1,0 +1,73 @@
+"""Series of models: they come with a load and leave with the model."""
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.observability.model_metrics import ModelMetrics, ReadyModel
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+def _model(version: int = 1, *, name: str = "tiny", n_relevant: int = 2) -> ReadyModel:
+    return ReadyModel(name, version, "cpu", latent_dim=3, n_relevant=n_relevant)
+
+
+def _names(registry: CollectorRegistry) -> set[str]:
+    return {
+        sample.labels["model"]
+        for family in registry.collect()
+        for sample in family.samples
+        if "model" in sample.labels
+    }
+
+
+def test_model_metrics_show_a_ready_model(registry: CollectorRegistry) -> None:
+    ModelMetrics(registry).show(["tiny"], [_model()])
+
+    info = {"model": "tiny", "version": "1", "provider": "cpu"}
+    assert registry.get_sample_value("rfvae_model_info", info) == 1
+    assert registry.get_sample_value("rfvae_model_ready", {"model": "tiny"}) == 1
+    assert registry.get_sample_value("rfvae_relevant_dims", {"model": "tiny"}) == 2
+    out_of_range = {"model": "tiny", "dim": "2"}
+    assert registry.get_sample_value("rfvae_latent_out_of_range_total", out_of_range) == 0
+
+
+def test_model_metrics_show_a_model_that_cannot_answer_as_not_ready(
+    registry: CollectorRegistry,
+) -> None:
+    ModelMetrics(registry).show(["tiny"], [])
+
+    assert registry.get_sample_value("rfvae_model_ready", {"model": "tiny"}) == 0
+
+
+def test_model_metrics_replace_the_version_after_a_swap(registry: CollectorRegistry) -> None:
+    metrics = ModelMetrics(registry)
+    metrics.show(["tiny"], [_model(1)])
+    metrics.show(["tiny"], [_model(2, n_relevant=3)])
+
+    infos = next(family for family in registry.collect() if family.name == "rfvae_model_info")
+    assert [sample.labels["version"] for sample in infos.samples] == ["2"]
+    assert registry.get_sample_value("rfvae_relevant_dims", {"model": "tiny"}) == 3
+
+
+def test_model_metrics_drop_all_series_of_a_model_that_left(registry: CollectorRegistry) -> None:
+    metrics = ModelMetrics(registry)
+    metrics.show(["tiny", "other"], [_model(), _model(name="other")])
+    metrics.show(["other"], [_model(name="other")])
+
+    assert _names(registry) == {"other"}
+
+
+def test_model_metrics_count_what_is_out_of_range(registry: CollectorRegistry) -> None:
+    metrics = ModelMetrics(registry)
+    metrics.show(["tiny"], [_model()])
+    metrics.observe_out_of_range("tiny", [(0, 2), (1, 0)])
+    metrics.observe_novelty("tiny", [99.0])
+
+    labels = {"model": "tiny", "dim": "0"}
+    assert registry.get_sample_value("rfvae_latent_out_of_range_total", labels) == 2
+    bucket = {"model": "tiny", "le": "95.0"}
+    assert registry.get_sample_value("rfvae_reconstruction_novelty_bucket", bucket) == 0
