@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from training.cpu import keep_freed_memory, wait_politely
 from training.errors import TrainingError
 
 app = typer.Typer(
@@ -97,8 +98,7 @@ def datasets() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: errors that a person can cure become one line on stderr."""
-    from training.allocator import keep_freed_memory
-
+    wait_politely()
     keep_freed_memory()
     try:
         app(args=arguments, prog_name="rfvae-train")
