@@ -1,0 +1,100 @@
+"""`/docs` works offline, and the OpenAPI document says what the routes really take."""
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from service.api.negotiation import JSON
+from service.api.reading import IMAGE_FORMS, LATENT_FORMS
+from service.api.rendering import GRID_TYPES, IMAGE_TYPES
+
+
+@pytest.fixture
+async def document(client: httpx.AsyncClient) -> dict[str, Any]:
+    answer = await client.get("/openapi.json")
+    parsed: dict[str, Any] = answer.json()
+    return parsed
+
+
+def _references(node: Any) -> set[str]:
+    if isinstance(node, dict):
+        own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+        return own.union(*(_references(value) for value in node.values()))
+    return set().union(*(_references(value) for value in node)) if isinstance(node, list) else set()
+
+
+async def test_docs_take_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+
+    assert page.headers["content-type"].startswith("text/html")
+    assert "http" not in page.text.replace("http-equiv", "")
+    addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(addresses) == 3
+    for address in addresses:
+        assert (await client.get(f"/{address}")).status_code == 200
+
+
+async def test_openapi_has_every_route_of_the_contract(document: dict[str, Any]) -> None:
+    operations = {
+        (method, path) for path, methods in document["paths"].items() for method in methods
+    }
+
+    assert operations == {
+        ("post", "/encode"),
+        ("post", "/factors"),
+        ("get", "/factors"),
+        ("post", "/decode"),
+        ("post", "/traverse"),
+        ("post", "/reconstruct"),
+        ("post", "/interpolate"),
+        ("post", "/swap"),
+        ("get", "/models"),
+        ("get", "/models/{name}"),
+        ("get", "/livez"),
+        ("get", "/readyz"),
+        ("get", "/startupz"),
+        ("get", "/metrics"),
+    }
+
+
+async def test_openapi_references_all_lead_somewhere(document: dict[str, Any]) -> None:
+    schemas = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+
+    assert _references(document) <= schemas
+
+
+async def test_openapi_operations_have_unique_ids_and_a_summary(document: dict[str, Any]) -> None:
+    operations = [
+        operation for methods in document["paths"].values() for operation in methods.values()
+    ]
+    identifiers = [operation["operationId"] for operation in operations]
+
+    assert len(set(identifiers)) == len(identifiers)
+    assert all(operation["summary"] and operation["description"] for operation in operations)
+
+
+async def test_openapi_lists_the_forms_that_are_read_and_written(document: dict[str, Any]) -> None:
+    def forms(path: str) -> tuple[set[str], set[str]]:
+        operation = document["paths"][path]["post"]
+        taken = operation["requestBody"]["content"]
+        return set(taken), set(operation["responses"]["200"]["content"])
+
+    assert forms("/encode") == (set(IMAGE_FORMS), {JSON, "application/x-npy"})
+    assert forms("/decode") == (set(LATENT_FORMS), set(IMAGE_TYPES))
+    assert forms("/traverse") == (set(IMAGE_FORMS), set(GRID_TYPES))
+
+
+async def test_openapi_lists_the_parameters_of_encode(document: dict[str, Any]) -> None:
+    parameters = document["paths"]["/encode"]["post"]["parameters"]
+
+    assert [(parameter["in"], parameter["name"]) for parameter in parameters] == [
+        ("query", "model"),
+        ("query", "version"),
+        ("query", "dims"),
+        ("query", "top_k"),
+        ("query", "threshold"),
+        ("header", "X-Request-Timeout-Ms"),
+    ]
+    assert all(parameter["description"] for parameter in parameters)
