@@ -90,6 +90,7 @@ class Gate:
     def __init__(self) -> None:
         self.opened = threading.Event()
         self.entered = threading.Event()
+        self.batches: list[int] = []
 
     def registry(self, **policy: Any) -> Registry:
         """A registry whose models wait at the gate before they encode."""
@@ -100,6 +101,7 @@ class Gate:
 
         def encode(images: Any) -> Any:
             self.entered.set()
+            self.batches.append(len(images))
             assert self.opened.wait(timeout=30)
             return model.engine.encode(images)
 

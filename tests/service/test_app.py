@@ -1,0 +1,206 @@
+"""The whole application: many callers at once, overload, deadlines, callers that leave, the end."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.service.asgi import call, http_scope
+from tests.service.conftest import (
+    RELEVANT,
+    Gate,
+    StartService,
+    as_file,
+    as_npy,
+    from_npy,
+    picture,
+)
+from tests.service.tiny_model import TinyWeights
+
+PNG = {"Content-Type": "image/png"}
+NPY = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
+GOOD = as_file(picture())
+
+
+async def _until(condition: Any) -> None:
+    while not condition():
+        await asyncio.sleep(0)
+
+
+async def _entered(gate: Gate) -> None:
+    assert await asyncio.to_thread(gate.entered.wait, 30)
+
+
+async def test_app_gives_each_of_many_callers_its_own_answer(
+    start_service: StartService, weights: TinyWeights
+) -> None:
+    pictures = np.stack([picture(seed) for seed in range(120)])
+    expected = weights.encode(pictures[:, None])[0][:, RELEVANT]
+
+    async with start_service(lanes=2) as started:
+        answers = await asyncio.gather(
+            *(started.client.post("/encode", content=as_file(one), headers=PNG) for one in pictures)
+        )
+
+    got = [answer.json()["mu"][0] for answer in answers]
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+async def test_app_gives_callers_of_different_sizes_and_routes_their_own_answers(
+    start_service: StartService, weights: TinyWeights
+) -> None:
+    batches = [
+        np.stack([picture(100 * n + seed) for seed in range(n)]) for n in (1, 40, 3, 17, 2, 33)
+    ]
+    latents = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+
+    async with start_service(lanes=2) as started:
+        encodes = [
+            started.client.post("/encode", content=as_npy(batch), headers=NPY) for batch in batches
+        ]
+        decode = started.client.post("/decode", content=as_npy(latents), headers=NPY)
+        *encoded, decoded = await asyncio.gather(*encodes, decode)
+
+    for batch, answer in zip(batches, encoded, strict=True):
+        expected = weights.encode(batch[:, None])[0][:, RELEVANT]
+        np.testing.assert_allclose(from_npy(answer.content), expected, atol=1e-4)
+    levels = np.rint(weights.decode(latents)[:, 0] * 255)
+    assert np.abs(from_npy(decoded.content)[..., 0] - levels).max() <= 1
+
+
+async def test_app_shares_batches_between_callers(start_service: StartService, gate: Gate) -> None:
+    async with start_service(gate.registry(bucket_sizes=())) as started:
+        post = started.client.post
+        requests = [
+            asyncio.create_task(post("/encode", content=as_file(picture(seed)), headers=PNG))
+            for seed in range(20)
+        ]
+        batcher = started.service.registry.get().batcher
+        await _until(lambda: batcher.pending_requests == 20)
+        gate.opened.set()
+        answers = await asyncio.gather(*requests)
+
+    assert [answer.status_code for answer in answers] == [200] * 20
+    assert len({answer.content for answer in answers}) == 20
+    assert sum(gate.batches) == 20
+    assert len(gate.batches) < 5
+
+
+async def test_app_answers_429_with_retry_after_when_the_queue_is_full(
+    start_service: StartService, gate: Gate
+) -> None:
+    async with start_service(gate.registry(max_queue_rows=2, max_batch_rows=1)) as started:
+        post = started.client.post
+        tasks = [asyncio.create_task(post("/encode", content=GOOD, headers=PNG)) for _ in range(12)]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        refused = next(iter(done)).result()
+        gate.opened.set()
+        answers = await asyncio.gather(*tasks)
+
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) >= 1
+    assert refused.json()["type"] == "urn:rfvae:problem:queue-full"
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) == {200, 429}
+    assert statuses.count(200) >= 2
+
+
+async def test_app_answers_504_at_the_deadline(start_service: StartService, gate: Gate) -> None:
+    async with start_service(gate.registry()) as started:
+        answer = await started.client.post(
+            "/encode", content=GOOD, headers={**PNG, "X-Request-Timeout-Ms": "40"}
+        )
+        metrics = (await started.client.get("/metrics")).text
+        gate.opened.set()
+
+    assert answer.status_code == 504
+    assert answer.json()["type"] == "urn:rfvae:problem:deadline-exceeded"
+    assert 'rfvae_requests_total{operation="encode",outcome="deadline"} 1.0' in metrics
+    assert 'rfvae_rejected_total{reason="deadline"} 1.0' in metrics
+
+
+async def test_app_uses_the_default_timeout_of_the_settings(
+    start_service: StartService, gate: Gate
+) -> None:
+    async with start_service(gate.registry(), request_timeout_ms=30) as started:
+        answer = await started.client.post("/encode", content=GOOD, headers=PNG)
+        gate.opened.set()
+
+    assert answer.status_code == 504
+
+
+async def test_app_frees_the_place_of_a_caller_that_leaves(
+    start_service: StartService, gate: Gate
+) -> None:
+    async with start_service(gate.registry(max_batch_rows=1)) as started:
+        first = asyncio.create_task(started.client.post("/encode", content=GOOD, headers=PNG))
+        await _entered(gate)
+        gone = asyncio.Event()
+        scopes = [
+            http_scope("POST", "/encode", headers={**PNG, "Content-Length": str(len(GOOD))})
+            for _ in range(3)
+        ]
+        leaving = [
+            asyncio.create_task(call(started.app, scope, [GOOD], gone=gone)) for scope in scopes
+        ]
+        batcher = started.service.registry.get().batcher
+        await _until(lambda: batcher.pending_requests == 4)
+        gone.set()
+        answers = await asyncio.gather(*leaving)
+        pending = batcher.pending_requests
+        gate.opened.set()
+        metrics = (await started.client.get("/metrics")).text
+        kept = await first
+
+    assert [answer.status for answer in answers] == [0, 0, 0]
+    assert pending == 1
+    assert kept.status_code == 200
+    assert 'rfvae_requests_total{operation="encode",outcome="client_gone"} 3.0' in metrics
+    assert 'rfvae_rejected_total{reason="client_gone"} 3.0' in metrics
+
+
+async def test_app_gives_up_on_a_body_that_never_ends(start_service: StartService) -> None:
+    async def never_ends() -> Any:
+        yield b"\x89PNG"
+        await asyncio.Event().wait()
+
+    async with start_service(request_timeout_ms=40) as started:
+        answer = await started.client.post("/encode", content=never_ends(), headers=PNG)
+
+    assert answer.status_code == 408
+    assert answer.json()["type"] == "urn:rfvae:problem:request-timeout"
+
+
+async def test_app_finishes_accepted_requests_before_it_ends(
+    start_service: StartService, gate: Gate
+) -> None:
+    async with start_service(gate.registry()) as started:
+        request = asyncio.create_task(started.client.post("/encode", content=GOOD, headers=PNG))
+        await _entered(gate)
+        asyncio.get_running_loop().call_later(0.05, gate.opened.set)
+
+    answer = await request
+    assert answer.status_code == 200
+
+
+async def test_app_refuses_new_work_once_it_ended(start_service: StartService) -> None:
+    async with start_service() as started:
+        pass
+
+    answer = await call(started.app, http_scope("POST", "/encode", headers=PNG), [GOOD])
+    assert answer.status == 503
+
+
+async def test_app_hides_what_made_a_batch_fail(
+    start_service: StartService, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with start_service(gate.registry()) as started:
+        gate.opened.set()
+        model = started.service.registry.get()
+        model.engine.close()
+        answer = await started.client.post("/encode", content=GOOD, headers=PNG)
+
+    assert answer.status_code == 500
+    assert answer.json()["type"] == "urn:rfvae:problem:inference-failed"
+    assert "NoneType" not in answer.text
