@@ -1,0 +1,57 @@
+"""Stands in for an ONNX Runtime build with a GPU, to test what is asked of it and refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class EPFail(Exception):
+    """Has the name of ONNX Runtime's error for a provider that does not start."""
+
+
+class FakeSession:
+    """A session of the providers that the fake lets start."""
+
+    def __init__(self, providers: list[str]) -> None:
+        self._providers = providers
+
+    def get_providers(self) -> list[str]:
+        return self._providers
+
+
+class FakeOrt:
+    """The part of the module that opening a session uses.
+
+    Args:
+        available: providers of this build.
+        starts: providers that start; others fall back in silence, or raise if `raises`.
+
+    Attributes:
+        asked: the providers and session options of every session.
+        preloaded: how often the CUDA libraries were loaded.
+    """
+
+    __version__ = "1.32.0"
+
+    def __init__(self, real: Any, *, available: list[str], starts: list[str], raises: bool) -> None:
+        self.SessionOptions = real.SessionOptions
+        self.ExecutionMode = real.ExecutionMode
+        self.GraphOptimizationLevel = real.GraphOptimizationLevel
+        self._available = available
+        self._starts = starts
+        self._raises = raises
+        self.asked: list[dict[str, Any]] = []
+        self.preloaded = 0
+
+    def get_available_providers(self) -> list[str]:
+        return self._available
+
+    def preload_dlls(self) -> None:
+        self.preloaded += 1
+
+    def InferenceSession(self, model: Any, options: Any, *, providers: list[Any]) -> FakeSession:
+        pairs = [(entry, {}) if isinstance(entry, str) else entry for entry in providers]
+        self.asked.append({"providers": dict(pairs), "options": options})
+        if self._raises and any(name not in self._starts for name, _ in pairs):
+            raise EPFail("libcudnn.so.9:\n cannot open shared object file")
+        return FakeSession([name for name, _ in pairs if name in self._starts])
