@@ -1,0 +1,88 @@
+"""What is found in repository folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from service.errors import ArtifactError
+from service.models.repository import FoundVersion, require_versions, scan
+
+
+def _put(root: Path, *versions: str) -> Path:
+    for version in versions:
+        folder = root / version
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+    return root
+
+
+def _keys(found: list[FoundVersion]) -> list[tuple[str, int]]:
+    return [version.key for version in found]
+
+
+def test_scan_lists_by_name_and_the_highest_version_first(tmp_path: Path) -> None:
+    root = _put(tmp_path / "models", "ovals/1", "ovals/10", "ovals/2", "faces/3")
+    found = scan([root])
+    assert _keys(found) == [("faces", 3), ("ovals", 10), ("ovals", 2), ("ovals", 1)]
+    assert found[1].folder == root / "ovals" / "10"
+
+
+def test_scan_passes_over_what_is_no_version(tmp_path: Path) -> None:
+    root = _put(tmp_path / "models", "ovals/1", "ovals/latest", "ovals/0", "ovals/01", ".git/1")
+    (root / "ovals" / "2").write_text("a file")
+    (root / "README.md").write_text("a file")
+    (root / "empty").mkdir()
+    assert _keys(scan([root])) == [("ovals", 1)]
+
+
+def test_the_first_repository_that_has_a_name_wins(tmp_path: Path) -> None:
+    first = _put(tmp_path / "first", "ovals/1")
+    second = _put(tmp_path / "second", "ovals/7", "faces/1")
+    found = scan([first, second])
+    assert _keys(found) == [("faces", 1), ("ovals", 1)]
+    assert found[1].folder.is_relative_to(first)
+
+
+def test_scan_follows_links(tmp_path: Path) -> None:
+    real = _put(tmp_path / "real", "7")
+    root = tmp_path / "models" / "ovals"
+    root.mkdir(parents=True)
+    (root / "1").symlink_to(real / "7", target_is_directory=True)
+    assert _keys(scan([tmp_path / "models"])) == [("ovals", 1)]
+
+
+def test_the_stamp_changes_with_any_file(tmp_path: Path) -> None:
+    root = _put(tmp_path / "models", "ovals/1")
+    before = scan([root])
+    assert scan([root]) == before
+    (root / "ovals/1/encoder.onnx").write_text("graph")
+    after = scan([root])
+    assert after != before
+    os.utime(root / "ovals/1/encoder.onnx", ns=(1, 1))
+    assert scan([root]) != after
+
+
+def test_a_missing_repository_is_refused(tmp_path: Path) -> None:
+    message = r"model repository `.*nowhere` does not exist or is no folder; correct RFVAE_MODEL"
+    with pytest.raises(ArtifactError, match=message):
+        scan([tmp_path / "nowhere"])
+
+
+def test_nothing_found_is_refused_with_what_a_repository_looks_like(tmp_path: Path) -> None:
+    message = r"must hold NAME/VERSION/manifest.json; found none in `.*`$"
+    with pytest.raises(ArtifactError, match=message):
+        require_versions(scan([tmp_path]), [tmp_path])
+
+
+def test_a_version_given_as_repository_is_recognized(tmp_path: Path) -> None:
+    root = _put(tmp_path, "ovals/1") / "ovals" / "1"
+    with pytest.raises(ArtifactError, match="is itself a version: name its grandparent"):
+        require_versions(scan([root]), [root])
+
+
+def test_something_found_is_enough(tmp_path: Path) -> None:
+    root = _put(tmp_path, "ovals/1")
+    require_versions(scan([root]), [root])

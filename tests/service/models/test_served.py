@@ -1,0 +1,113 @@
+"""From a folder to a model that answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.batching.policy import BatchPolicy
+from service.errors import ArtifactError
+from service.models.artifact import load_manifest
+from service.models.repository import FoundVersion, scan
+from service.models.served import LoadOptions, ServedModel, latent_space, load_model, policy_for
+from service.runtime.engine import Engine
+from tests.service.tiny_model import (
+    TinyWeights,
+    read_manifest,
+    write_manifest,
+    write_tiny_repository,
+)
+
+ON_CPU = LoadOptions(device="cpu")
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> FoundVersion:
+    (version,) = scan([write_tiny_repository(tmp_path)])
+    return version
+
+
+def _loaded(found: FoundVersion, **policy: Any) -> ServedModel:
+    return load_model(found, replace(ON_CPU, lanes=2, batching=BatchPolicy(**policy)))
+
+
+async def test_loaded_model_encodes_and_decodes(found: FoundVersion) -> None:
+    model = _loaded(found)
+    weights = TinyWeights((1, 16, 16), 4, 0)
+    images = np.random.default_rng(0).integers(0, 256, (5, 1, 16, 16), dtype=np.uint8)
+    encoded = await model.batcher.submit("encode", images)
+    assert encoded.outputs[0] == pytest.approx(weights.encode(images)[0], abs=1e-4)
+    (decoded,) = (await model.batcher.submit("decode", encoded.outputs[0])).outputs
+    assert decoded == pytest.approx(weights.decode(encoded.outputs[0]), abs=1e-5)
+    assert await model.drain() == 0
+
+
+async def test_loaded_model_says_what_it_is(found: FoundVersion) -> None:
+    model = _loaded(found)
+    assert (model.name, model.version, model.folder) == ("tiny", 1, found.folder)
+    assert model.self_test.mu < 1e-5
+    assert model.load_s > 0
+    await model.drain()
+
+
+def test_space_holds_the_manifests_dimensions(found: FoundVersion) -> None:
+    space = latent_space(load_manifest(found.folder))
+    assert space.relevant_dims.tolist() == [2, 0]
+    assert space.names == ("scale", "z1", "x position", "z3")
+    assert space.relevance.tolist() == pytest.approx([0.99, 0.02, 0.97, 0.02])
+    assert space.mu_mean.tolist() == [0, 0.25, 0.5, 0.75]
+    assert space.mu_quantiles.shape == (4, 7)
+    assert space.low.tolist() == pytest.approx([-2.3, -2.05, -1.8, -1.55])
+    assert space.elbo_quantiles[3] == -300
+
+
+@pytest.mark.parametrize("field", [{"name": "other"}, {"version": 2}])
+def test_a_folder_under_another_name_is_refused(found: FoundVersion, field: dict[str, Any]) -> None:
+    write_manifest(found.folder, read_manifest(found.folder) | field)
+    message = r"must lie in `(other/1|tiny/2)`, as its manifest says; move the folder back"
+    with pytest.raises(ArtifactError, match=message):
+        load_model(found, ON_CPU)
+
+
+def test_a_tampered_file_is_refused(found: FoundVersion) -> None:
+    path = found.folder / "encoder.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(ArtifactError, match="was changed after the export: SHA-256 must be"):
+        load_model(found, ON_CPU)
+
+
+def test_a_model_that_computes_something_else_is_refused(found: FoundVersion) -> None:
+    golden = dict(np.load(found.folder / "golden.npz"))
+    np.savez(found.folder / "golden.npz", **(golden | {"mu": golden["mu"] + 1}))
+    write_manifest(found.folder, read_manifest(found.folder))
+    with pytest.raises(ArtifactError, match="self-test of model `tiny` version 1 on CPUExecution"):
+        load_model(found, ON_CPU)
+
+
+def test_a_manifest_of_a_later_format_is_refused(found: FoundVersion) -> None:
+    manifest = read_manifest(found.folder) | {"format_version": 2, "news": []}
+    (found.folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match="has format 2; this service reads up to 1"):
+        load_model(found, ON_CPU)
+
+
+def test_policy_pads_on_a_gpu_and_not_on_a_cpu(found: FoundVersion) -> None:
+    engine = Engine.load(found.folder, load_manifest(found.folder), device="cpu", lanes=3)
+    policy = policy_for(engine, BatchPolicy(max_batch_rows=24, inline_rows=1, max_wait_ms=2))
+    assert (policy.lanes, policy.bucket_sizes, policy.inline_rows) == (3, (), 1)
+    assert (policy.max_batch_rows, policy.max_wait_ms) == (24, 2)
+    engine.providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    policy = policy_for(engine, BatchPolicy(max_batch_rows=24, inline_rows=1))
+    assert (policy.bucket_sizes, policy.inline_rows) == ((1, 2, 4, 8, 16, 24), 0)
+
+
+def test_powers_of_two_end_with_the_largest_batch(found: FoundVersion) -> None:
+    engine = Engine.load(found.folder, load_manifest(found.folder), device="cpu")
+    engine.providers = ["CUDAExecutionProvider"]
+    for most, sizes in ((1, (1,)), (2, (1, 2)), (32, (1, 2, 4, 8, 16, 32))):
+        assert policy_for(engine, BatchPolicy(max_batch_rows=most)).bucket_sizes == sizes
