@@ -1,0 +1,131 @@
+"""Who may join the queue, and what the others are told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.batching.admission import Admission
+from service.batching.entries import Entry
+from service.batching.policy import BatchPolicy
+from service.batching.rate import RateMeter
+from service.batching.turns import OperationQueue
+from service.errors import DeadlineExceeded, Draining, QueueFull, TooManyRows
+from tests.service.batching.virtual import Recorder
+
+
+class Door:
+    """An admission with two operations and a meter that a test can feed."""
+
+    def __init__(self, **policy: Any) -> None:
+        self.encode = OperationQueue("encode", lambda rows: (rows,))
+        self.decode = OperationQueue("decode", lambda rows: (rows,))
+        self.meter = RateMeter()
+        self.seen = Recorder()
+        self.admission = Admission(
+            BatchPolicy(**policy), queues=[self.encode, self.decode], meter=self.meter
+        )
+
+    def admit(self, rows: int, *, to: str = "encode", deadline: float | None = None) -> Entry:
+        queue = self.encode if to == "encode" else self.decode
+        loop = asyncio.new_event_loop()
+        entry = Entry(
+            to,
+            np.zeros((rows, 10), np.uint8),
+            future=loop.create_future(),
+            deadline=deadline,
+            enqueued=100.0,
+        )
+        loop.close()
+        self.admission.admit(entry, queue, observer=self.seen)
+        return entry
+
+    def measure(self, rows_per_s: int) -> None:
+        self.meter.batch_started(0.0)
+        self.meter.batch_finished(1.0, rows=rows_per_s)
+
+
+def test_what_waits_is_counted_and_what_leaves_is_not() -> None:
+    door = Door()
+    entry = door.admit(3)
+    door.admit(4, to="decode")
+    assert (door.admission.waiting_rows, door.admission.waiting_bytes) == (7, 70)
+    door.admission.leave(entry, door.encode, rows=2)
+    assert (door.admission.waiting_rows, door.admission.waiting_bytes) == (5, 50)
+
+
+def test_the_bounds_hold_over_all_operations() -> None:
+    door = Door(max_queue_rows=10)
+    door.admit(6)
+    door.admit(4, to="decode")
+    with pytest.raises(QueueFull):
+        door.admit(1)
+    with pytest.raises(QueueFull):
+        door.admit(1, to="decode")
+    assert door.admission.waiting_rows == 10
+
+
+def test_bytes_are_bounded_too() -> None:
+    door = Door(max_queue_bytes=100)
+    door.admit(10)
+    with pytest.raises(QueueFull):
+        door.admit(1)
+    assert door.seen.events == [("rejected", "encode", "queue_bytes")]
+
+
+def test_a_request_larger_than_the_queue_is_told_so() -> None:
+    with pytest.raises(TooManyRows, match="may have 5 rows at most; got 6"):
+        Door(max_queue_rows=5).admit(6)
+
+
+def test_nobody_joins_while_draining() -> None:
+    door = Door()
+    door.admission.draining = True
+    with pytest.raises(Draining):
+        door.admit(1)
+
+
+def test_a_deadline_in_the_past_is_exceeded() -> None:
+    with pytest.raises(DeadlineExceeded):
+        Door().admit(1, deadline=100.0)
+
+
+def test_without_a_measured_rate_deadlines_are_hoped_for() -> None:
+    door = Door()
+    door.admit(1000, deadline=100.001)
+    assert door.admission.retry_after_s() == 1.0
+
+
+def test_what_would_be_late_at_the_measured_rate_is_refused() -> None:
+    door = Door()
+    door.measure(rows_per_s=100)
+    door.admit(100)
+    door.admit(50, deadline=101.5)
+    with pytest.raises(QueueFull):
+        door.admit(50, deadline=101.5)
+    assert door.seen.events == [("rejected", "encode", "deadline")]
+
+
+def test_only_its_share_of_another_operations_rows_is_ahead_of_a_request() -> None:
+    door = Door()
+    door.measure(rows_per_s=100)
+    door.admit(1000, to="decode")
+    door.admit(10, deadline=100.25)
+    with pytest.raises(QueueFull):
+        door.admit(10, to="decode", deadline=100.25)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "running", "seconds"), [(300, 100, 4.0), (1, 0, 0.1), (1000, 9000, 60.0)]
+)
+def test_retry_after_is_the_time_for_all_that_waits(
+    waiting: int, running: int, seconds: float
+) -> None:
+    door = Door()
+    door.measure(rows_per_s=100)
+    door.admit(waiting)
+    door.admission.running_rows = running
+    assert door.admission.retry_after_s() == pytest.approx(seconds)
