@@ -1,0 +1,48 @@
+"""Mutual information between binned codes and factor classes, in nats (plug-in estimate)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.metrics.inputs import Floats, Ints, discretize
+
+N_BINS = 20  # as in the studies of disentanglement_lib
+
+
+def information_table(bins: Ints, classes: Ints) -> Floats:
+    """I(bin of code j; factor k) for all pairs.
+
+    Args:
+        bins: (n, latent_dim), class numbers from 0.
+        classes: (n, n_factors), class numbers from 0.
+
+    Returns:
+        (latent_dim, n_factors), nats, >= 0. Biased upwards by about (bins - 1)(classes - 1) / 2n.
+    """
+    pairs = [[_information(column, factor) for factor in classes.T] for column in bins.T]
+    return np.array(pairs)
+
+
+def entropies(classes: Ints) -> Floats:
+    """Entropy of each column of class numbers (n, columns): (columns,), nats."""
+    return np.array([_entropy(np.bincount(column)) for column in classes.T])
+
+
+def binned_active(codes: Floats, active: Ints) -> Ints:
+    """Histogram bins (n, latent_dim); a dimension that is not `active` has one bin for all."""
+    bins = np.zeros(codes.shape, dtype=np.int64)
+    if len(active):
+        bins[:, active] = discretize(codes[:, active], N_BINS)
+    return bins
+
+
+def _information(first: Ints, second: Ints) -> float:
+    """H(first) + H(second) - H(first, second)."""
+    joint = np.bincount(first * (second.max() + 1) + second)
+    parts = _entropy(np.bincount(first)) + _entropy(np.bincount(second))
+    return max(parts - _entropy(joint), 0.0)
+
+
+def _entropy(counts: Ints) -> float:
+    shares = counts[counts > 0] / counts.sum()
+    return float(-np.sum(shares * np.log(shares)))
