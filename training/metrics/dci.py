@@ -1,0 +1,241 @@
+"""Disentanglement, completeness, informativeness (Eastwood and Williams, ICLR 2018; Metric III).
+
+Each factor is regressed on the codes; R_jk is the importance of dimension j for factor k. A model
+that predicts no better than a constant has importances all the same, made of noise: a lasso that
+keeps one stray weight of random codes looks perfectly disentangled. So they count only with skill.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from training.metrics.inputs import (
+    Floats,
+    Ints,
+    active_dims,
+    as_classes,
+    as_codes,
+    as_factors,
+    make_rng,
+    split_rows,
+    varying_factors,
+)
+from training.metrics.regressors import Regressor, forest
+from training.metrics.results import UNBOUNDED, Interval, MetricResult, centred_interval
+
+# Least part of a constant prediction's error that a model must take away to be believed.
+MIN_SKILL = 0.02
+SIGNIFICANCE = 3.0  # standard errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class DCIResult(MetricResult):
+    """`score` is the disentanglement, `table` the importances (latent_dim, n_factors).
+
+    Attributes:
+        disentanglement: [0, 1], dimensions weighted by their importance.
+        completeness: [0, 1].
+        informativeness: NRMSE (lower is better) or accuracy (higher is better), by the regressor.
+        by_dim: (latent_dim,) disentanglement; 0 for a dimension of no importance.
+        completeness_by_factor: (n_factors,), NaN for a factor with one value.
+        informativeness_by_factor: Likewise.
+        completeness_ci95: 95 % interval, or None.
+        informativeness_ci95: Likewise.
+    """
+
+    disentanglement: float
+    completeness: float
+    informativeness: float
+    by_dim: Floats
+    completeness_by_factor: Floats
+    informativeness_by_factor: Floats
+    completeness_ci95: Interval | None
+    informativeness_ci95: Interval | None
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Importances (latent_dim, n_factors) and the error or accuracy of each factor."""
+
+    importances: Floats
+    informativeness: Floats
+
+
+def dci(
+    codes: ArrayLike,
+    factors: ArrayLike,
+    *,
+    seed: int | np.random.Generator,
+    regressor: Regressor | None = None,
+    unpredicted: Literal["drop", "keep"] = "drop",
+    n_bootstrap: int | None = None,
+) -> DCIResult:
+    """D_j = 1 - H_K(R_j.) weighted by sum_k R_jk; C_k = 1 - H_d(R_.k); I = test error.
+
+    Importances depend on the regressor, its library and its seed: state them with the figures
+    (`details["regressor"]`).
+
+    Args:
+        codes: (n, latent_dim).
+        factors: (n, n_factors): natural values for `lasso` and `forest`, classes for `boosting`.
+            Factors with one value are left out.
+        seed: Of the split, the regressors and the resampling.
+        regressor: `forest()` by default; `lasso()`, `boosting()`.
+        unpredicted: `drop` takes importances of factors that are predicted hardly better than by
+            a constant for 0, so random codes score near 0; `keep` counts them, as published code.
+        n_bootstrap: Refits on resampled rows behind the intervals; by default the regressor's.
+
+    Returns:
+        The result. All-dead codes: D and C are 0, I is that of a constant prediction.
+    """
+    chosen = regressor or forest()
+    array = as_codes(codes)
+    values = as_factors(factors, len(array))
+    targets = values if chosen.target == "values" else as_classes(values, len(array))
+    setup = _Setup(array, targets, active_dims(array), regressor=chosen, unpredicted=unpredicted)
+    rng = make_rng(seed)
+    parts = split_rows(len(array), chosen.fractions, rng)
+    train, test = parts[0], parts[-1]
+    fit = setup.fit(train, test, seed=int(rng.integers(2**31)))
+    n_refits = chosen.n_bootstrap if n_bootstrap is None else n_bootstrap
+    refits = [
+        setup.fit(rng.choice(train, len(train)), rng.choice(test, len(test)), seed=refit)
+        for refit in range(n_refits if n_refits > 1 else 0)
+    ]
+    return _result(fit, refits, setup)
+
+
+class _Setup:
+    """Arrays and choices that all fits share."""
+
+    def __init__(
+        self,
+        codes: Floats,
+        targets: Floats | Ints,
+        active: Ints,
+        *,
+        regressor: Regressor,
+        unpredicted: str,
+    ) -> None:
+        self.codes, self.targets, self.active = codes, targets, active
+        self.regressor, self._unpredicted = regressor, unpredicted
+        self.varying = varying_factors(as_classes(targets, len(codes)))
+
+    def fit(self, train: Ints, test: Ints, *, seed: int) -> _Fit:
+        n_dims, n_factors = self.codes.shape[1], self.targets.shape[1]
+        fit = _Fit(np.zeros((n_dims, n_factors)), np.full(n_factors, np.nan))
+        inputs = _z_scored(self.codes[:, self.active], train)
+        for factor in self.varying:
+            target = self.targets[:, factor]
+            if self.regressor.target == "values":
+                target = _z_scored(target, train)
+            prediction = constant = _constant(target[train], self.regressor)
+            if len(self.active) and len(np.unique(target[train])) > 1:
+                model = self.regressor.build(int(factor), seed)
+                prediction = model.fit(inputs[train], target[train]).predict(inputs[test])
+                if self._is_believed(prediction, constant, target[test]):
+                    fit.importances[self.active, factor] = self.regressor.importances(model)
+            losses = _losses(prediction, target[test], self.regressor)
+            fit.informativeness[factor] = _informativeness(losses, target[test], self.regressor)
+        return fit
+
+    def _is_believed(self, prediction: Floats, constant: float, target: Floats) -> bool:
+        """Whether the model beats a constant, by a margin and beyond the luck of the test rows."""
+        if self._unpredicted == "keep":
+            return True
+        constant_losses = _losses(constant, target, self.regressor)
+        gains = constant_losses - _losses(prediction, target, self.regressor)
+        luck = SIGNIFICANCE * gains.std() / np.sqrt(len(gains))
+        return bool(gains.mean() > max(MIN_SKILL * constant_losses.mean(), luck))
+
+    def disentanglement(self, importances: Floats) -> tuple[float, Floats]:
+        by_dim = _concentration(importances[:, self.varying])
+        return _weighted(by_dim, importances.sum(axis=1)), by_dim
+
+    def completeness(self, importances: Floats) -> tuple[float, Floats]:
+        by_factor = np.full(importances.shape[1], np.nan)
+        by_factor[self.varying] = _concentration(importances[:, self.varying].T)
+        if len(self.varying) == 0:
+            return 0.0, by_factor
+        if self.regressor.completeness == "mean":
+            return float(by_factor[self.varying].mean()), by_factor
+        weights = importances.sum(axis=0)[self.varying]
+        return _weighted(by_factor[self.varying], weights), by_factor
+
+
+def _result(fit: _Fit, refits: list[_Fit], setup: _Setup) -> DCIResult:
+    disentanglement, by_dim = setup.disentanglement(fit.importances)
+    completeness, by_factor = setup.completeness(fit.importances)
+    informativeness = _mean(fit.informativeness)
+    replicates = [
+        (
+            setup.disentanglement(refit.importances)[0],
+            setup.completeness(refit.importances)[0],
+            _mean(refit.informativeness),
+        )
+        for refit in refits
+    ]
+    columns = list(zip(*replicates, strict=True)) or [(), (), ()]
+    return DCIResult(
+        score=disentanglement,
+        table=fit.importances,
+        ci95=centred_interval(disentanglement, columns[0]),
+        disentanglement=disentanglement,
+        completeness=completeness,
+        informativeness=informativeness,
+        by_dim=by_dim,
+        completeness_by_factor=by_factor,
+        informativeness_by_factor=fit.informativeness,
+        completeness_ci95=centred_interval(completeness, columns[1]),
+        informativeness_ci95=centred_interval(informativeness, columns[2], bounds=UNBOUNDED),
+        details={"regressor": setup.regressor.name, "active_dims": setup.active.tolist()},
+    )
+
+
+def _z_scored(table: Floats, train: Ints) -> Floats:
+    """Columns by the mean and standard deviation of the training rows; a constant stays 0."""
+    std = table[train].std(axis=0)
+    return (table - table[train].mean(axis=0)) / np.where(std > 0, std, 1.0)
+
+
+def _constant(target: Floats, regressor: Regressor) -> float:
+    """The best constant prediction."""
+    if regressor.target == "values":
+        return float(target.mean())
+    return float(np.bincount(target.astype(np.int64)).argmax())
+
+
+def _losses(prediction: Floats | float, target: Floats, regressor: Regressor) -> Floats:
+    """Squared error of each row, or 1 for a wrong class."""
+    if regressor.target == "classes":
+        return (prediction != target).astype(np.float64)
+    return np.square(prediction - target)
+
+
+def _informativeness(losses: Floats, target: Floats, regressor: Regressor) -> float:
+    """NRMSE = sqrt(mean loss) / std(t), or accuracy = 1 - mean loss."""
+    if regressor.target == "classes":
+        return float(1 - losses.mean())
+    return float(np.sqrt(losses.mean())) / (float(target.std()) or 1.0)
+
+
+def _concentration(importances: Floats) -> Floats:
+    """1 - H(row) / ln(columns) of each row; 0 for a row of zeros, 1 for a single column."""
+    totals = importances.sum(axis=1, keepdims=True)
+    shares = importances / np.where(totals > 0, totals, 1.0)
+    logs = np.log(np.where(shares > 0, shares, 1.0))
+    entropy = -(shares * logs).sum(axis=1) / max(np.log(max(importances.shape[1], 1)), 1e-300)
+    return np.where(totals[:, 0] > 0, 1 - entropy, 0.0)
+
+
+def _weighted(values: Floats, weights: Floats) -> float:
+    total = float(weights.sum())
+    return float((values * weights).sum() / total) if total else 0.0
+
+
+def _mean(values: Floats) -> float:
+    return 0.0 if np.isnan(values).all() else float(np.nanmean(values))
