@@ -1,0 +1,126 @@
+"""`rfvae-train evaluate` on a run of eight steps, with few votes and images."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from training import evaluate as evaluate_module
+from training import report as report_module
+from training.data.sprites import Sprites
+from training.errors import DataError, RunError
+from training.evaluate import evaluate_run, votes_table
+from training.metrics import VoteProtocol, factor_vae_score
+from training.runs import start_run
+
+
+def quiet():
+    return Console(file=io.StringIO(), width=100)
+
+
+@pytest.fixture(autouse=True)
+def few_images(monkeypatch):
+    monkeypatch.setattr(evaluate_module, "SAMPLE_IMAGES", 200)
+    monkeypatch.setattr(evaluate_module, "DCI_REFITS", 0)
+    monkeypatch.setattr(report_module, "MAX_IMAGES", 100)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, make_config):
+    folder = tmp_path_factory.mktemp("evaluate") / "run"
+    start_run(make_config(), folder, console=quiet())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(finished):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate_module, "SAMPLE_IMAGES", 200)
+        patch.setattr(evaluate_module, "DCI_REFITS", 0)
+        patch.setattr(report_module, "MAX_IMAGES", 100)
+        console = quiet()
+        evaluation = evaluate_run(finished, seed=3, n_votes=8, console=console)
+    return evaluation, console.file.getvalue(), (finished / "evaluation.json").read_text()
+
+
+def test_evaluate_run_writes_what_it_returns(evaluated):
+    evaluation, _, written = evaluated
+    plain = json.loads(json.dumps(evaluation))
+    assert json.loads(written) == plain
+    assert plain["seed"] == 3
+    assert plain["n_votes"] == 8
+    assert plain["factor_names"] == ["scale", "orientation", "x", "y"]
+
+
+@pytest.mark.parametrize("name", ["factor_vae_score", "one_factor_varied_score"])
+def test_evaluate_run_scores_each_metric_in_three_ways(evaluated, name):
+    ways = evaluated[0]["metrics"][name]
+    assert set(ways) == {"paper", "robust", "relevant"}
+    assert ways["paper"]["eval_accuracy"] is None
+    assert ways["paper"]["score"] == ways["paper"]["train_accuracy"]
+    assert ways["robust"]["score"] == ways["robust"]["eval_accuracy"]
+    table = np.array(ways["robust"]["table"])
+    assert table.shape == (4, 4)
+    assert table.sum() in (0, 8)
+    assert set(ways["robust"]) >= {"train_accuracy", "active_dims", "ci95"}
+    assert ways["relevant"]["active_dims"] == sorted(evaluated[0]["relevant_dims"])
+
+
+def test_evaluate_run_adds_mig_and_dci(evaluated):
+    further = evaluated[0]["further_metrics"]
+    assert 0 <= further["mig"]["score"] <= 1
+    assert len(further["mig"]["gaps"]) == 4
+    assert 0 <= further["dci_forest"]["disentanglement"] <= 1
+    assert further["dci_forest"]["regressor"].endswith("depth (12, 5, 12, 12)")
+
+
+def test_evaluate_run_prints_votes_by_factor_and_a_summary(evaluated):
+    shown = evaluated[1]
+    assert "Metric I: one factor fixed (factor_vae_score)" in shown
+    assert "Metric II: one factor varied (one_factor_varied_score)" in shown
+    for word in ("orientation", "stands for", "paper's way", "held out, relevant dims", "MIG 0."):
+        assert word in shown
+
+
+def test_evaluate_run_again_gives_the_same_bytes(finished, evaluated):
+    evaluate_run(finished, seed=3, n_votes=8, console=quiet())
+    assert (finished / "evaluation.json").read_text() == evaluated[2]
+
+
+def test_evaluate_run_takes_the_relevant_dims_of_a_report_of_this_step(finished):
+    step = json.loads((finished / "run.json").read_text())["step"]
+    report = finished / "report.json"
+    try:
+        report.write_text(json.dumps({"run": {"step": step}, "relevant_dims": [2, 0]}))
+        assert evaluate_run(finished, n_votes=4, console=quiet())["relevant_dims"] == [2, 0]
+        report.write_text(json.dumps({"run": {"step": step - 1}, "relevant_dims": [2, 0]}))
+        assert evaluate_run(finished, n_votes=4, console=quiet())["relevant_dims"] != [2, 0]
+    finally:
+        report.unlink()
+
+
+def test_evaluate_run_without_factors_points_to_the_report(finished, monkeypatch):
+    unlabelled = Sprites("oval-dsprites", size=32)
+    unlabelled.factors = None
+    monkeypatch.setattr(evaluate_module, "open_run_images", lambda run: unlabelled)
+    with pytest.raises(DataError, match="`oval-dsprites-32` comes without any; `rfvae-train repo"):
+        evaluate_run(finished, console=quiet())
+
+
+def test_evaluate_run_of_a_folder_that_is_no_run_says_so(tmp_path):
+    with pytest.raises(RunError, match="is not a run folder"):
+        evaluate_run(tmp_path, console=quiet())
+
+
+def test_votes_table_names_what_each_dimension_stands_for():
+    grid = np.stack(np.unravel_index(np.arange(30), (6, 5)), axis=1)
+    codes = np.column_stack([grid[:, 1], np.zeros(30), grid[:, 0]]).astype(float)
+    result = factor_vae_score(codes, grid, seed=0, protocol=VoteProtocol(n_train=10, n_eval=20))
+    console = quiet()
+    console.print(votes_table("factor_vae_score", result, factor_names=("hue", "size")))
+    rows = [line.split() for line in console.file.getvalue().splitlines()]
+    assert ["0", "0", "10", "size"] in rows
+    assert ["2", "10", "0", "hue"] in rows
+    assert ["right", "100.0%", "100.0%"] in rows

@@ -1,0 +1,263 @@
+"""Score a run against the known factors of its data: Metrics I and II, MIG and DCI."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from training.checkpoint import LoadedRun, load_model
+from training.data import GroundTruth, ImageSource
+from training.encoding import MeanTable, sample_indices
+from training.errors import DataError
+from training.metrics import (
+    PAPER,
+    ROBUST,
+    VoteResult,
+    dci,
+    factor_vae_score_on_grid,
+    forest,
+    mig,
+    one_factor_varied_score_on_grid,
+)
+from training.report import gate_has_a_vote, open_run_images, relevance_report, write_json
+from training.run_folder import FORMAT_VERSION
+
+VOTE_METRICS: dict[str, Callable[..., VoteResult]] = {
+    "factor_vae_score": factor_vae_score_on_grid,
+    "one_factor_varied_score": one_factor_varied_score_on_grid,
+}
+TITLES = {
+    "factor_vae_score": "Metric I: one factor fixed (factor_vae_score)",
+    "one_factor_varied_score": "Metric II: one factor varied (one_factor_varied_score)",
+}
+SAMPLE_IMAGES = 10_000  # for MIG and DCI
+DCI_REFITS = 10
+# Depths of the authors' forests (seqam-lab/bfvae at 6308734); 5 for other data.
+OVAL_FACTORS, OVAL_DEPTHS = ("scale", "orientation", "x", "y"), (12, 5, 12, 12)
+Evaluation = dict[str, Any]
+
+
+def evaluate_run(
+    run_dir: Path, *, seed: int = 0, n_votes: int = 800, console: Console | None = None
+) -> Evaluation:
+    """Write `evaluation.json` of a run and print the votes.
+
+    Args:
+        run_dir: The run's folder.
+        seed: Of the votes, the image sample and the intervals.
+        n_votes: Votes of each metric; the robust way holds out as many again.
+        console: Where the tables go; the terminal by default.
+
+    Returns:
+        The content of `evaluation.json`. Metrics I and II come in three ways: `paper` (the
+        authors' numbers, scored on its own votes), `robust` (held-out votes, dimensions with a
+        standard deviation below 0.05 masked), `relevant` (the same with the report's relevant
+        dimensions). All three see the same training votes.
+
+    Raises:
+        TrainingError: The folder holds no run, or its data has no known factors.
+    """
+    console = console or Console()
+    run = load_model(run_dir)
+    source = open_run_images(run)
+    factors = _require_factors(source)
+    run.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with console.status("Looking for the relevant dimensions"):
+        relevant_dims = _relevant_dims(run_dir, run, source)
+    means = MeanTable(run.vae, source)
+    ways = _Ways(means, factors, relevant_dims=relevant_dims, seed=seed, n_votes=n_votes)
+    votes = {}
+    for name, metric in VOTE_METRICS.items():
+        with console.status(f"{TITLES[name]}: encoding and voting"):
+            votes[name] = ways.score(metric)
+    with console.status("MIG and DCI"):
+        further = _further_metrics(means, factors, seed=seed)
+    evaluation = {
+        "format_version": FORMAT_VERSION,
+        "created": run.run_info.get("updated"),
+        "step": run.step,
+        "seed": seed,
+        "n_votes": n_votes,
+        "factor_names": list(factors.factor_names),
+        "relevant_dims": relevant_dims,
+        "metrics": {name: _vote_content(results) for name, results in votes.items()},
+        "further_metrics": further,
+        "n_images_encoded": means.n_encoded,
+    }
+    write_json(run_dir / "evaluation.json", evaluation)
+    _print(console, votes, further, factor_names=factors.factor_names)
+    return evaluation
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """The ways in which a vote metric is scored."""
+
+    means: MeanTable
+    factors: GroundTruth
+    relevant_dims: Sequence[int]
+    seed: int
+    n_votes: int
+
+    def score(self, metric: Callable[..., VoteResult]) -> dict[str, VoteResult]:
+        paper = replace(PAPER, n_train=self.n_votes)
+        robust = replace(ROBUST, n_train=self.n_votes, n_eval=self.n_votes)
+        sizes = self.factors.factor_sizes
+        return {
+            "paper": metric(self.means, sizes, seed=self.seed, protocol=paper),
+            "robust": metric(self.means, sizes, seed=self.seed, protocol=robust),
+            "relevant": metric(
+                self.means, sizes, seed=self.seed, protocol=robust, dims=self.relevant_dims
+            ),
+        }
+
+
+def _require_factors(source: ImageSource) -> GroundTruth:
+    if source.factors is None:
+        raise DataError(
+            f"evaluation compares dimensions with known factors and `{source.name}` comes without "
+            "any; `rfvae-train report` says which dimensions are relevant without them"
+        )
+    return source.factors
+
+
+def _relevant_dims(run_dir: Path, run: LoadedRun, source: ImageSource) -> list[int]:
+    """From `report.json` where it describes this checkpoint, else worked out again."""
+    try:
+        report = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
+        if report["run"]["step"] == run.step:
+            return list(report["relevant_dims"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # No report, or none that can be read: the next lines make one.
+    learned = run.config.relevance.mode == "learned"
+    report = relevance_report(
+        run.vae,
+        source,
+        relevance=run.relevance,
+        gate_votes=gate_has_a_vote(run.relevance, learned=learned),
+        run_info=run.run_info,
+    )
+    return list(report["relevant_dims"])
+
+
+def _further_metrics(means: MeanTable, factors: GroundTruth, *, seed: int) -> dict[str, Any]:
+    indices = sample_indices(factors.n_images, SAMPLE_IMAGES, seed=seed)
+    classes = factors.factors_of(indices)
+    codes = means(indices.numpy())
+    depth = OVAL_DEPTHS if factors.factor_names == OVAL_FACTORS else 5
+    gap = mig(codes, classes.numpy(), seed=seed)
+    regressed = dci(
+        codes,
+        factors.values_of(classes).numpy(),
+        seed=seed,
+        regressor=forest(max_depth=depth),
+        n_bootstrap=DCI_REFITS,
+    )
+    return {
+        "mig": {
+            "score": gap.score,
+            "ci95": gap.ci95,
+            "gaps": _plain(gap.details["gaps"]),
+            "table": _plain(gap.table),
+        },
+        "dci_forest": {
+            "regressor": regressed.details["regressor"],
+            "disentanglement": regressed.disentanglement,
+            "disentanglement_ci95": regressed.ci95,
+            "completeness": regressed.completeness,
+            "completeness_ci95": regressed.completeness_ci95,
+            "informativeness_nrmse": regressed.informativeness,
+            "informativeness_ci95": regressed.informativeness_ci95,
+            "informativeness_by_factor": _plain(regressed.informativeness_by_factor),
+            "table": _plain(regressed.table),
+        },
+        "n_images": len(indices),
+    }
+
+
+def _vote_content(results: dict[str, VoteResult]) -> dict[str, Any]:
+    return {way: _one_content(result) for way, result in results.items()}
+
+
+def _one_content(result: VoteResult) -> dict[str, Any]:
+    return {
+        "score": result.score,
+        "train_accuracy": result.train_accuracy,
+        "eval_accuracy": result.eval_accuracy,
+        "active_dims": result.active_dims,
+        "ci95": result.ci95,
+        "factor_accuracy": _plain(result.factor_accuracy),
+        "dim_factor": _plain(result.dim_factor),
+        "table": _plain(result.table.astype(np.int64)),
+    }
+
+
+def _plain(array: Any) -> Any:
+    """An array as nested lists; NaN, which JSON has not, as None."""
+    nested = np.asarray(array)
+    if nested.dtype.kind == "f":
+        return np.where(np.isnan(nested), None, nested.astype(object)).tolist()
+    return nested.tolist()
+
+
+def votes_table(name: str, result: VoteResult, *, factor_names: Sequence[str]) -> Table:
+    """Held-out votes by dimension and factor, and each factor's accuracy below."""
+    table = Table(title=TITLES[name], title_style="bold", box=box.SIMPLE_HEAD, show_footer=True)
+    table.add_column("dim", "right", justify="right")
+    for factor, accuracy in zip(factor_names, result.factor_accuracy, strict=True):
+        share = "-" if np.isnan(accuracy) else f"{accuracy:.1%}"
+        table.add_column(factor, share, justify="right")
+    table.add_column("stands for", no_wrap=True)
+    for dim in result.active_dims:
+        factor = int(result.dim_factor[dim])
+        votes = (f"{count:.0f}" for count in result.table[dim])
+        table.add_row(str(dim), *votes, factor_names[factor] if factor >= 0 else "nothing")
+    return table
+
+
+def _print(
+    console: Console,
+    votes: dict[str, dict[str, VoteResult]],
+    further: dict[str, Any],
+    *,
+    factor_names: Sequence[str],
+) -> None:
+    for name, results in votes.items():
+        console.print(votes_table(name, results["robust"], factor_names=factor_names))
+    console.print(_summary(votes))
+    gap, regressed = further["mig"], further["dci_forest"]
+    console.print(
+        f"MIG {gap['score']:.3f} · DCI (forest): disentanglement "
+        f"{regressed['disentanglement']:.3f}, completeness {regressed['completeness']:.3f}, "
+        f"NRMSE {regressed['informativeness_nrmse']:.3f} (lower is better)",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _summary(votes: dict[str, dict[str, VoteResult]]) -> Table:
+    caption = "with 95 % intervals; held out: other votes than those that teach, dead dims masked"
+    table = Table(box=box.SIMPLE_HEAD, caption=caption)
+    table.add_column("")
+    for heading in ("paper's way", "held out", "held out, relevant dims"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, results in votes.items():
+        short = TITLES[name].partition(":")[0]
+        table.add_row(short, *(_cell(result) for result in results.values()))
+    return table
+
+
+def _cell(result: VoteResult) -> str:
+    if result.ci95 is None:
+        return f"{result.score:.1%}"
+    low, high = (100 * end for end in result.ci95)
+    return f"{result.score:.1%} ({low:.1f} to {high:.1f})"
