@@ -11,6 +11,9 @@ class InFlight:
         self.count = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         self.count += 1
         try:
             await self._app(scope, receive, send)

@@ -20,6 +20,18 @@ async def test_in_flight_counts_while_a_request_runs() -> None:
     assert (seen, layer.count) == ([1], 0)
 
 
+async def test_in_flight_does_not_count_the_lifespan() -> None:
+    seen: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(layer.count)
+
+    layer = InFlight(app)
+    await call(layer, {"type": "lifespan"})
+
+    assert seen == [0]
+
+
 async def test_in_flight_counts_down_when_the_app_fails() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise RuntimeError("boom")

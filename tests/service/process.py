@@ -1,0 +1,86 @@
+"""A real server process, for tests of signals, ports and the command line."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+COMMAND = [sys.executable, "-c", "from service.cli import main; main()"]
+END_S = 30
+
+
+class ServerProcess:
+    """Started and ready; `url` is where it listens."""
+
+    def __init__(self, process: "subprocess.Popen[str]", url: str, welcome: str) -> None:
+        self.process = process
+        self.url = url
+        self.welcome = welcome
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        """Sends the signal; returns exit code and standard error."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> tuple[int, str]:
+        """Waits for the end; returns exit code and standard error."""
+        _, errors = self.process.communicate(timeout=END_S)
+        return self.process.returncode, errors
+
+
+@contextmanager
+def serve(repository: Path, *options: str, **settings: str) -> Iterator[ServerProcess]:
+    """Runs `rfvae-serve serve` on a free port until the block ends."""
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0", "--models", str(repository), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**{"RFVAE_DRAIN_S": "0", **settings}),
+    )
+    try:
+        yield ServerProcess(process, *_welcome(process))
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """Runs `rfvae-serve` to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=END_S,
+        env=environment(**settings),
+        check=False,
+    )
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This process's environment, without its settings of the service."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RFVAE_")}
+    return {**kept, **settings}
+
+
+def _welcome(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """Reads the welcome up to its last line; it comes once the models are ready."""
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        if "/traverse" in line:
+            text = "".join(lines)
+            found = re.search(r"http://\S+:\d+", text)
+            assert found is not None, text
+            return found[0], text
+    raise AssertionError(f"no welcome; standard error: {process.communicate()[1]}")

@@ -1,0 +1,145 @@
+"""The command line: one clear line and an exit code, never a trace."""
+
+import json
+import re
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from service.cli import app
+from service.settings import Settings
+from tests.service.process import run, serve
+from tests.service.tiny_model import read_manifest, write_tiny_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tiny model's own folder, to be damaged."""
+    return write_tiny_model(tmp_path / "models" / "tiny" / "1")
+
+
+def _tamper(folder: Path) -> None:
+    graph = bytearray((folder / "decoder.onnx").read_bytes())
+    graph[-1] ^= 1
+    (folder / "decoder.onnx").write_bytes(graph)
+
+
+def test_check_says_what_it_checked(folder: Path) -> None:
+    result = CliRunner().invoke(app, ["check", str(folder), "--device", "cpu"])
+
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("manifest   ok  tiny version 1, format 1, 2 relevant of 4")
+    assert re.fullmatch(r"files      ok  4 files, \d+ bytes, hashes agree", lines[1])
+    assert lines[2] == "shapes     ok  on CPUExecutionProvider"
+    assert lines[3].startswith("self-test  ok  largest errors: mu ")
+
+
+def test_check_refuses_a_tampered_file(folder: Path) -> None:
+    _tamper(folder)
+
+    result = CliRunner().invoke(app, ["check", str(folder)])
+
+    assert result.exit_code == 1
+    assert re.fullmatch(
+        r"error: `.*decoder\.onnx` was changed after the export: SHA-256 must be .*\n",
+        result.stderr,
+    )
+
+
+def test_settings_lists_every_variable() -> None:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["settings"])
+
+    assert result.exit_code == 0
+    for name in Settings.model_fields:
+        assert f"RFVAE_{name.upper()}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["serve", "--port", "70000"], "error: Setting `port`: input should be less than"),
+        (["serve", "--device", "tpu"], "error: Setting `device`: input should be 'auto', 'cpu'"),
+    ],
+)
+def test_serve_refuses_a_wrong_option(arguments: list[str], text: str) -> None:
+    result = CliRunner().invoke(app, arguments)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(text)
+    assert result.stderr.count("\n") == 1
+
+
+def test_serve_refuses_a_missing_repository(tmp_path: Path) -> None:
+    done = run("serve", "--port", "0", "--models", str(tmp_path / "nowhere"))
+
+    assert done.returncode == 1
+    assert "nowhere` does not exist or is no folder" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_refuses_a_tampered_file(folder: Path) -> None:
+    _tamper(folder)
+
+    done = run("serve", "--port", "0", "--models", str(folder.parents[1]))
+
+    assert done.returncode == 1
+    assert re.search(r"^error: `.*decoder\.onnx` was changed after the export", done.stderr, re.M)
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_refuses_a_manifest_of_a_later_format(folder: Path) -> None:
+    later = {**read_manifest(folder), "format_version": 2}
+    (folder / "manifest.json").write_text(json.dumps(later))
+
+    done = run("serve", "--port", "0", "--models", str(folder.parents[1]))
+
+    assert done.returncode == 1
+    assert re.search(r"^error: .*has format 2; this service reads up to 1", done.stderr, re.M)
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_refuses_a_port_in_use(repository: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("serve", "--port", str(port), "--models", str(repository))
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: port {port} on 127.0.0.1 is in use; stop the program that has it, or choose "
+        "another with --port\n"
+    )
+
+
+def test_serve_refuses_an_address_of_another_machine(repository: Path) -> None:
+    done = run("serve", "--host", "203.0.113.1", "--port", "0", "--models", str(repository))
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot listen on 203.0.113.1 port 0: ")
+
+
+def test_serve_refuses_an_unknown_variable(repository: Path) -> None:
+    done = run("serve", "--models", str(repository), RFVAE_PROT="1")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: `RFVAE_PROT` is not a setting of this service")
+
+
+def test_serve_says_where_and_what_to_try(repository: Path) -> None:
+    with serve(repository) as server:
+        lines = server.welcome.splitlines()
+
+    assert "serves `tiny` version 1 (2 relevant of 4 dimensions)" in lines[0]
+    assert lines[1].startswith(f"Address  {server.url}")
+    assert [line.split()[0] for line in lines[3:]] == ["curl"] * 3
+
+
+def test_serve_takes_settings_from_the_environment(repository: Path) -> None:
+    with serve(repository, RFVAE_LOG_FORMAT="json", RFVAE_LOG_LEVEL="info") as server:
+        code, errors = server.end()
+
+    assert code == 0
+    events = [json.loads(line)["event"] for line in errors.splitlines()]
+    assert any(event.startswith("model_ready") for event in events)

@@ -1,0 +1,146 @@
+"""The server process: signals, and requests that are under way when it ends."""
+
+import signal
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.server import AddressError, bind, url_of
+from tests.service.conftest import as_file, picture
+from tests.service.process import ServerProcess, serve
+
+GOOD = as_file(picture())
+HEAD = (
+    b"POST /encode HTTP/1.1\r\nHost: test\r\nContent-Type: image/png\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(GOOD)
+)
+
+
+def _read_all(connection: socket.socket) -> bytes:
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _begin_request(server: ServerProcess) -> socket.socket:
+    """A request whose body is half there, and that the server has begun to serve."""
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+    connection.sendall(HEAD + GOOD[:20])
+    text = ""
+    while "rfvae_requests_in_flight 2.0" not in text:
+        text = httpx.get(f"{server.url}/metrics").text
+    return connection
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_server_ends_well_on_a_signal(repository: Path, number: signal.Signals) -> None:
+    with serve(repository) as server:
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+        code, errors = server.end(number)
+
+    assert code == 0
+    assert "Traceback" not in errors
+
+
+def test_server_finishes_an_accepted_request_after_the_signal(repository: Path) -> None:
+    with serve(repository) as server, _begin_request(server) as connection:
+        server.process.send_signal(signal.SIGTERM)
+        _until_refused(server)
+        connection.sendall(GOOD[20:])
+        answer = _read_all(connection)
+        code, _ = server.wait()
+
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"connection: close" in answer
+    assert b'"mu":[[' in answer
+    assert code == 0
+
+
+def test_server_cuts_off_what_is_left_after_the_grace_time(repository: Path) -> None:
+    with serve(repository, RFVAE_GRACE_S="1") as server, _begin_request(server):
+        code, errors = server.end()
+
+    assert code == 0
+    assert "timeout graceful shutdown exceeded" in errors
+
+
+def test_server_is_not_ready_while_it_waits_for_balancers(repository: Path) -> None:
+    with serve(repository, RFVAE_DRAIN_S="30") as server:
+        server.process.send_signal(signal.SIGTERM)
+        statuses = [200]
+        while statuses[-1] == 200:
+            statuses.append(httpx.get(f"{server.url}/readyz").status_code)
+        answer = httpx.post(
+            f"{server.url}/encode", content=GOOD, headers={"Content-Type": "image/png"}
+        )
+        code, _ = server.end(signal.SIGINT)
+
+    assert statuses[-1] == 503
+    assert answer.status_code == 200
+    assert code == 0
+
+
+def test_server_closes_a_connection_whose_request_is_no_http(repository: Path) -> None:
+    with serve(repository) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+            answer = _read_all(connection)
+        alive = httpx.get(f"{server.url}/livez").status_code
+
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert alive == 200
+
+
+def test_server_answers_413_to_a_large_body_before_it_came(repository: Path) -> None:
+    with (
+        serve(repository) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection,
+    ):
+        connection.sendall(HEAD.replace(b"%d" % len(GOOD), b"99999999"))
+        answer = connection.recv(65536)
+        while b"}" not in answer:
+            answer += connection.recv(65536)
+
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"got 99999999" in answer
+
+
+def test_server_answers_413_to_an_endless_chunked_body(repository: Path) -> None:
+    with (
+        serve(repository, RFVAE_MAX_BODY_BYTES="20000") as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection,
+    ):
+        head = HEAD.replace(b"Content-Length: %d" % len(GOOD), b"Transfer-Encoding: chunked")
+        connection.sendall(head)
+        for _ in range(3):
+            connection.sendall(b"2000\r\n" + b"x" * 8192 + b"\r\n")
+        answer = _read_all(connection)
+
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"connection: close" in answer
+    assert b"got more" in answer
+
+
+def test_bind_refuses_a_name_that_leads_nowhere() -> None:
+    with pytest.raises(AddressError, match=r"cannot listen on host\.invalid port 1"):
+        bind("host.invalid", 1)
+
+
+def test_url_of_is_an_address_that_a_person_can_open() -> None:
+    with bind("0.0.0.0", 0) as every, bind("127.0.0.1", 0) as one:
+        urls = [url_of(listener).rsplit(":", 1)[0] for listener in (every, one)]
+
+    assert urls == ["http://localhost", "http://127.0.0.1"]
+
+
+def _until_refused(server: ServerProcess) -> None:
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", server.port), timeout=20).close()
+        except ConnectionRefusedError:
+            return
+        except ConnectionResetError:  # it waited to be accepted when the listener closed
+            continue
