@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Final
 
 from service.batching.entries import Entry
@@ -24,19 +23,13 @@ class Admission:
     for a 504 later: the client learns at once when to come back, and no work is wasted.
     """
 
-    def __init__(
-        self, policy: BatchPolicy, *, queues: Collection[OperationQueue], meter: RateMeter
-    ) -> None:
+    def __init__(self, policy: BatchPolicy, meter: RateMeter) -> None:
         self._policy = policy
-        self._queues = queues
         self._meter = meter
+        self.waiting_rows = 0
         self.waiting_bytes = 0
         self.running_rows = 0
         self.draining = False
-
-    @property
-    def waiting_rows(self) -> int:
-        return sum(queue.waiting_rows for queue in self._queues)
 
     def admit(self, entry: Entry, queue: OperationQueue, *, observer: Observer) -> None:
         """Let the entry in, or raise what the caller should be told.
@@ -60,11 +53,13 @@ class Admission:
             observer.rejected(entry.operation, reason)
             raise QueueFull(self.retry_after_s())
         queue.waiting_rows += entry.n_rows
+        self.waiting_rows += entry.n_rows
         self.waiting_bytes += entry.n_rows * entry.row_bytes
 
     def leave(self, entry: Entry, queue: OperationQueue, *, rows: int) -> None:
         """Rows of an entry wait no longer: they were taken, or their caller left."""
         queue.waiting_rows -= rows
+        self.waiting_rows -= rows
         self.waiting_bytes -= rows * entry.row_bytes
 
     def retry_after_s(self) -> float:

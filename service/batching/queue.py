@@ -62,7 +62,7 @@ class Batcher:
         self._queues = {name: OperationQueue(name, run) for name, run in operations.items()}
         self._turns = Turns(list(self._queues.values()), self._policy, clock=clock)
         self._meter = RateMeter()
-        self._admission = Admission(self._policy, queues=self._queues.values(), meter=self._meter)
+        self._admission = Admission(self._policy, self._meter)
         self._retries: deque[Batch] = deque()
         self._pending: set[Entry] = set()
         self._under_way = 0

@@ -19,7 +19,9 @@ from service.errors import (
 
 
 def _tree(base: type[ServiceError]) -> list[type[ServiceError]]:
-    return [base, *(found for child in base.__subclasses__() for found in _tree(child))]
+    """In the order of the module; the HTTP layer has errors of its own."""
+    children = [child for child in base.__subclasses__() if child.__module__ == errors.__name__]
+    return [base, *(found for child in children for found in _tree(child))]
 
 
 ALL_ERRORS = _tree(ServiceError)

@@ -25,9 +25,7 @@ class Door:
         self.decode = OperationQueue("decode", lambda rows: (rows,))
         self.meter = RateMeter()
         self.seen = Recorder()
-        self.admission = Admission(
-            BatchPolicy(**policy), queues=[self.encode, self.decode], meter=self.meter
-        )
+        self.admission = Admission(BatchPolicy(**policy), self.meter)
 
     def admit(self, rows: int, *, to: str = "encode", deadline: float | None = None) -> Entry:
         queue = self.encode if to == "encode" else self.decode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from service.batching.policy import BatchPolicy
 from service.errors import ArtifactError
+from service.models import served
 from service.models.artifact import load_manifest
 from service.models.repository import FoundVersion, scan
 from service.models.served import LoadOptions, ServedModel, latent_space, load_model, policy_for
@@ -98,11 +100,12 @@ def test_a_manifest_of_a_later_format_is_refused(found: FoundVersion) -> None:
 
 def test_policy_pads_on_a_gpu_and_not_on_a_cpu(found: FoundVersion) -> None:
     engine = Engine.load(found.folder, load_manifest(found.folder), device="cpu", lanes=3)
-    policy = policy_for(engine, BatchPolicy(max_batch_rows=24, inline_rows=1, max_wait_ms=2))
+    options = replace(ON_CPU, batching=BatchPolicy(max_batch_rows=24, max_wait_ms=2))
+    policy = policy_for(engine, options)
     assert (policy.lanes, policy.bucket_sizes, policy.inline_rows) == (3, (), 1)
     assert (policy.max_batch_rows, policy.max_wait_ms) == (24, 2)
     engine.providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    policy = policy_for(engine, BatchPolicy(max_batch_rows=24, inline_rows=1))
+    policy = policy_for(engine, options)
     assert (policy.bucket_sizes, policy.inline_rows) == ((1, 2, 4, 8, 16, 24), 0)
 
 
@@ -110,4 +113,24 @@ def test_powers_of_two_end_with_the_largest_batch(found: FoundVersion) -> None:
     engine = Engine.load(found.folder, load_manifest(found.folder), device="cpu")
     engine.providers = ["CUDAExecutionProvider"]
     for most, sizes in ((1, (1,)), (2, (1, 2)), (32, (1, 2, 4, 8, 16, 32))):
-        assert policy_for(engine, BatchPolicy(max_batch_rows=most)).bucket_sizes == sizes
+        options = replace(ON_CPU, batching=BatchPolicy(max_batch_rows=most))
+        assert policy_for(engine, options).bucket_sizes == sizes
+
+
+async def test_a_single_row_runs_inline_only_where_rows_are_quick(
+    found: FoundVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran_in: list[str] = []
+    encode = Engine.encode
+
+    def note(self: Engine, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        ran_in.append(threading.current_thread().name)
+        return encode(self, images)
+
+    monkeypatch.setattr(Engine, "encode", note)
+    for most_s in (1e9, 0.0):
+        monkeypatch.setattr(served, "INLINE_MOST_S", most_s)
+        model = _loaded(found)
+        await model.batcher.submit("encode", np.zeros((1, 1, 16, 16), np.uint8))
+        await model.drain()
+        assert ran_in[-1].startswith("rfvae-lane") == (most_s == 0.0)
