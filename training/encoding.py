@@ -47,7 +47,7 @@ def sample_indices(n_images: int, n: int, *, seed: int) -> Tensor:
 @torch.no_grad()
 def encode_means(vae: VAE, source: ImageSource, indices: Tensor) -> Tensor:
     """Posterior means of the images at `indices`: (n,) to (n, latent_dim)."""
-    batches = indices.split(BATCH_SIZE)
+    batches = torch.split(indices, BATCH_SIZE)
     return torch.cat([vae.encode(source.images(batch))[0] for batch in batches])
 
 
@@ -55,7 +55,7 @@ def encode_means(vae: VAE, source: ImageSource, indices: Tensor) -> Tensor:
 def encode_with_elbo(vae: VAE, source: ImageSource, indices: Tensor) -> Encoded:
     """Encode the images at `indices` and score each reconstruction."""
     parts = []
-    for batch in indices.split(BATCH_SIZE):
+    for batch in torch.split(indices, BATCH_SIZE):
         images = source.images(batch)
         mu, logvar = vae.encode(images)  # (batch, latent_dim)
         kl = kl_per_dim(mu, logvar)

@@ -139,7 +139,7 @@ def _diverging(values: Pixels) -> Pixels:
     share = np.abs(values)[..., None]  # (batch, height, width, 1)
     red, blue = np.array([0.80, 0.15, 0.12]), np.array([0.05, 0.35, 0.65])
     tint = np.where(values[..., None] > 0, red, blue)
-    return 1 - share * (1 - tint)
+    return np.asarray(1 - share * (1 - tint))
 
 
 def _sheet(

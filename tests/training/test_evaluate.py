@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from training import report as report_module
 from training.data.sprites import Sprites
 from training.errors import DataError, RunError
 from training.evaluate import evaluate_run, votes_table
-from training.metrics import VoteProtocol, factor_vae_score
+from training.metrics import PAPER, ROBUST, VoteProtocol, factor_vae_score
 from training.runs import start_run
 
 
@@ -20,11 +21,19 @@ def quiet():
     return Console(file=io.StringIO(), width=100)
 
 
-@pytest.fixture(autouse=True)
-def few_images(monkeypatch):
-    monkeypatch.setattr(evaluate_module, "SAMPLE_IMAGES", 200)
-    monkeypatch.setattr(evaluate_module, "DCI_REFITS", 0)
-    monkeypatch.setattr(report_module, "MAX_IMAGES", 100)
+@pytest.fixture(autouse=True, scope="module")
+def few_images():
+    """Encode hundreds of images instead of tens of thousands."""
+    few = {"n_global": 100, "n_images": 20, "n_bootstrap": 50}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate_module, "PAPER", replace(PAPER, **few))
+        patch.setattr(evaluate_module, "ROBUST", replace(ROBUST, **few))
+        patch.setattr(evaluate_module, "SAMPLE_IMAGES", 200)
+        patch.setattr(evaluate_module, "DCI_REFITS", 0)
+        patch.setattr(report_module, "MAX_IMAGES", 100)
+        patch.setattr(report_module, "SENSITIVITY_IMAGES", 10)
+        patch.setattr(report_module, "TRAVERSAL_IMAGES", 3)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +45,8 @@ def finished(tmp_path_factory, make_config):
 
 @pytest.fixture(scope="module")
 def evaluated(finished):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate_module, "SAMPLE_IMAGES", 200)
-        patch.setattr(evaluate_module, "DCI_REFITS", 0)
-        patch.setattr(report_module, "MAX_IMAGES", 100)
-        console = quiet()
-        evaluation = evaluate_run(finished, seed=3, n_votes=8, console=console)
+    console = quiet()
+    evaluation = evaluate_run(finished, seed=3, n_votes=8, console=console)
     return evaluation, console.file.getvalue(), (finished / "evaluation.json").read_text()
 
 

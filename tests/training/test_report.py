@@ -162,7 +162,8 @@ def test_report_table_lists_relevant_dimensions_first():
 @pytest.fixture
 def run_dir(tmp_path, make_config, monkeypatch):
     """A run of eight steps, and a report that looks at few images."""
-    monkeypatch.setattr(report_module, "MAX_IMAGES", 200)
+    for name, n in (("MAX_IMAGES", 200), ("SENSITIVITY_IMAGES", 10), ("TRAVERSAL_IMAGES", 3)):
+        monkeypatch.setattr(report_module, name, n)
     start_run(make_config(), tmp_path / "run", console=Console(file=io.StringIO()))
     return tmp_path / "run"
 

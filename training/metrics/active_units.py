@@ -13,7 +13,7 @@ ACTIVE_VARIANCE = 0.01  # squared prior standard deviations, the constant of the
 
 def active_variance(mu: ArrayLike) -> Floats:
     """Var_x(mu_j) over the images: (n, latent_dim) to (latent_dim,)."""
-    return as_codes(mu).var(axis=0)
+    return np.asarray(as_codes(mu).var(axis=0))
 
 
 def active_units(

@@ -32,7 +32,7 @@ def dimension_information(
         (latent_dim,), nats; at most ln n, and above 0 but for the noise of the sample.
     """
     conditional, marginal, _ = _log_densities(mu, logvar, make_rng(seed))
-    return (conditional - marginal).mean(axis=0)
+    return np.asarray((conditional - marginal).mean(axis=0))
 
 
 def posterior_total_correlation(
@@ -146,4 +146,4 @@ def _log_densities(
 
 
 def _log_normal(z: Floats, mu: Floats, logvar: Floats) -> Floats:
-    return -0.5 * (np.log(2 * np.pi) + logvar + np.square(z - mu) / np.exp(logvar))
+    return np.asarray(-0.5 * (np.log(2 * np.pi) + logvar + np.square(z - mu) / np.exp(logvar)))

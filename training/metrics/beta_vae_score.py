@@ -88,7 +88,7 @@ class _Partners:
     def draw(self, rows: Ints, rng: np.random.Generator) -> Ints:
         groups = self._column[rows]
         offsets = rng.integers(self._counts[groups])
-        return self._order[self._starts[groups] + offsets]
+        return np.asarray(self._order[self._starts[groups] + offsets])
 
 
 def _points(

@@ -95,7 +95,8 @@ def dci(
     chosen = regressor or forest()
     array = as_codes(codes)
     values = as_factors(factors, len(array))
-    targets = values if chosen.target == "values" else as_classes(values, len(array))
+    is_class = chosen.target == "classes"
+    targets = as_classes(values, len(array)).astype(np.float64) if is_class else values
     setup = _Setup(array, targets, active_dims(array), regressor=chosen, unpredicted=unpredicted)
     rng = make_rng(seed)
     parts = split_rows(len(array), chosen.fractions, rng)
@@ -115,7 +116,7 @@ class _Setup:
     def __init__(
         self,
         codes: Floats,
-        targets: Floats | Ints,
+        targets: Floats,
         active: Ints,
         *,
         regressor: Regressor,
@@ -199,7 +200,7 @@ def _result(fit: _Fit, refits: list[_Fit], setup: _Setup) -> DCIResult:
 def _z_scored(table: Floats, train: Ints) -> Floats:
     """Columns by the mean and standard deviation of the training rows; a constant stays 0."""
     std = table[train].std(axis=0)
-    return (table - table[train].mean(axis=0)) / np.where(std > 0, std, 1.0)
+    return np.asarray((table - table[train].mean(axis=0)) / np.where(std > 0, std, 1.0))
 
 
 def _constant(target: Floats, regressor: Regressor) -> float:
@@ -212,8 +213,8 @@ def _constant(target: Floats, regressor: Regressor) -> float:
 def _losses(prediction: Floats | float, target: Floats, regressor: Regressor) -> Floats:
     """Squared error of each row, or 1 for a wrong class."""
     if regressor.target == "classes":
-        return (prediction != target).astype(np.float64)
-    return np.square(prediction - target)
+        return np.not_equal(prediction, target).astype(np.float64)
+    return np.asarray(np.square(prediction - target))
 
 
 def _informativeness(losses: Floats, target: Floats, regressor: Regressor) -> float:

@@ -28,7 +28,7 @@ def _draw(sampler: FactorSampler, factor: int, n: int, rng: np.random.Generator)
 
 
 def _pick(ratios: Floats) -> Ints:
-    return ratios.argmin(axis=1)
+    return np.asarray(ratios.argmin(axis=1))
 
 
 _BALLOT = Ballot(draw=_draw, pick=_pick)

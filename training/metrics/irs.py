@@ -83,7 +83,7 @@ def _robustness(codes: Floats, bins: Ints, quantile: float) -> tuple[Floats, Flo
 
 
 def _spread(codes: Floats, quantile: float) -> Floats:
-    return np.quantile(np.abs(codes - codes.mean(axis=0)), quantile, axis=0)
+    return np.asarray(np.quantile(np.abs(codes - codes.mean(axis=0)), quantile, axis=0))
 
 
 def _score(table: Floats, scales: Floats) -> float:

@@ -28,7 +28,7 @@ def _draw(sampler: FactorSampler, factor: int, n: int, rng: np.random.Generator)
 
 
 def _pick(ratios: Floats) -> Ints:
-    return ratios.argmax(axis=1)
+    return np.asarray(ratios.argmax(axis=1))
 
 
 _BALLOT = Ballot(draw=_draw, pick=_pick)

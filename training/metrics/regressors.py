@@ -38,7 +38,7 @@ class Regressor:
 
 
 def _coefficients(model: Any) -> Floats:
-    return np.abs(model.coef_)
+    return np.asarray(np.abs(model.coef_))
 
 
 def _tree_importances(model: Any) -> Floats:

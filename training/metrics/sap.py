@@ -56,6 +56,7 @@ def sap(
     classes = as_classes(factors, len(array))
     active, varying = active_dims(array, min_std), varying_factors(classes)
     rng = make_rng(seed)
+    pairs: _Correlations | _Accuracies
     if kind == "values":
         pairs = _Correlations(array, as_factors(factors, len(array)), active, varying)
         n_rows = len(array)
@@ -125,13 +126,13 @@ def _unit(table: Floats) -> Floats:
     """Centered columns of length 1; a constant one is 0."""
     centered = table - table.mean(axis=0)
     lengths = np.linalg.norm(centered, axis=0)
-    return centered / np.where(lengths > 0, lengths, 1.0)
+    return np.asarray(centered / np.where(lengths > 0, lengths, 1.0))
 
 
 def _gaps(table: Floats) -> Floats:
     ordered = np.sort(table, axis=0)
     second = ordered[-2] if len(ordered) > 1 else np.zeros(table.shape[1])
-    return ordered[-1] - second
+    return np.asarray(ordered[-1] - second)
 
 
 def _score(table: Floats, varying: Ints) -> float:

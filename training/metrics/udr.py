@@ -127,7 +127,7 @@ def _lasso_weights(first: Floats, second: Floats) -> Floats:
     if first.shape[1] == 0 or second.shape[1] == 0:
         return np.zeros((first.shape[1], second.shape[1]))
     model = Lasso(alpha=LASSO_ALPHA, max_iter=10_000).fit(_z_scored(first), _z_scored(second))
-    return np.abs(np.atleast_2d(model.coef_)).T
+    return np.asarray(np.abs(np.atleast_2d(model.coef_)).T)
 
 
 def _rank_correlations(first: Floats, second: Floats) -> Floats:
@@ -138,7 +138,7 @@ def _rank_correlations(first: Floats, second: Floats) -> Floats:
 
 def _z_scored(table: Floats) -> Floats:
     std = table.std(axis=0)
-    return (table - table.mean(axis=0)) / np.where(std > 0, std, 1.0)
+    return np.asarray((table - table.mean(axis=0)) / np.where(std > 0, std, 1.0))
 
 
 def _intervals(by_run: Floats, replicates: list[Floats]) -> list[Interval | None]:

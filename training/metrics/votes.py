@@ -140,7 +140,7 @@ def _allowed_dims(overall: Floats, dims: Sequence[int] | None, protocol: VotePro
             f"`dims` must lie in 0 to {overall.shape[1] - 1}, the dimensions of the codes; "
             f"got {allowed.tolist()}."
         )
-    return allowed[np.ptp(overall[:, allowed], axis=0) > 0]
+    return np.asarray(allowed[np.ptp(overall[:, allowed], axis=0) > 0])
 
 
 def _group_variances(groups: list[Ints], encode: EncodeIndices, ddof: int) -> Floats:
@@ -150,7 +150,7 @@ def _group_variances(groups: list[Ints], encode: EncodeIndices, ddof: int) -> Fl
     codes = encode(np.concatenate(groups))  # (images, latent_dim)
     means = np.add.reduceat(codes, starts) / sizes[:, None]
     squares = np.square(codes - np.repeat(means, sizes, axis=0))
-    return np.add.reduceat(squares, starts) / np.maximum(sizes - ddof, 1)[:, None]
+    return np.asarray(np.add.reduceat(squares, starts) / np.maximum(sizes - ddof, 1)[:, None])
 
 
 def _score(
@@ -183,7 +183,7 @@ def _accuracy(train: Ints, scored: Ints) -> Floats:
     winner = train.argmax(axis=-1, keepdims=True)
     right = np.take_along_axis(scored, winner, axis=-1)[..., 0]
     right = np.where(train.sum(axis=-1) > 0, right, 0).sum(axis=-1)
-    return right / np.maximum(scored.sum(axis=(-2, -1)), 1)
+    return np.asarray(right / np.maximum(scored.sum(axis=(-2, -1)), 1))
 
 
 def _vote_interval(
