@@ -74,9 +74,10 @@ class RelevanceConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """Adam for encoder and decoder."""
+    """Adam for encoder and decoder, and for the turn of the latent axes (0: no turn)."""
 
     learning_rate: Schedule = 1e-4
+    rotation_learning_rate: Schedule = 0.0
     betas: Betas = (0.9, 0.999)
 
 

@@ -114,8 +114,11 @@ def compute_terms(
 ) -> tuple[Terms, tuple[Tensor, Tensor]]:
     """The objective's terms for a batch of images, and the (mu, logvar) they came from."""
     mu, logvar = state.vae.encode(batch)
+    mu = state.rotation.turn(mu)  # (batch, latent_dim)
     z = reparameterize(mu, logvar, generator=state.generators["noise"])  # (batch, latent_dim)
-    logits = state.vae.decode_logits(z)  # (batch, channels, height, width)
+    logits = state.vae.decode_logits(
+        state.rotation.turn_back(z)
+    )  # (batch, channels, height, width)
     relevance, zero = state.gate.relevance(), torch.zeros((), device=mu.device)
     learned = state.gate.learned
     terms = Terms(
@@ -155,11 +158,19 @@ def vae_step(
         )
         terms.loss(weights).backward()  # type: ignore[no-untyped-call]
     _step(state.optimizers["vae"], schedule_value(config.optimizer.learning_rate, state.step))
+    _turn_axes(state, rate=schedule_value(config.optimizer.rotation_learning_rate, state.step))
     gate_optimizer = state.optimizers["relevance"]
     if state.gate.is_released(state.step):
         _step(gate_optimizer, schedule_value(config.relevance.learning_rate, state.step))
     gate_optimizer.zero_grad()
     return terms, codes
+
+
+def _turn_axes(state: TrainingState, *, rate: float) -> None:
+    if rate > 0:
+        _step(state.optimizers["rotation"], rate)
+        state.rotation.fold_into(state.vae)
+    state.optimizers["rotation"].zero_grad()
 
 
 def discriminator_step(state: TrainingState, *, config: Config) -> Tensor:

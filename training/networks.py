@@ -43,6 +43,14 @@ class VAE(nn.Module):
         mu, logvar = self.encoder(images).chunk(2, dim=1)  # (batch, latent_dim)
         return mu, logvar
 
+    def mu_head(self) -> nn.Linear:
+        """The encoder's last layer; its first `latent_dim` rows give mu."""
+        return _linear(self.encoder[-1])
+
+    def decoder_input(self) -> nn.Linear:
+        """The decoder's first layer, which reads z."""
+        return _linear(self.decoder[0])
+
     def decode_logits(self, z: Tensor) -> Tensor:
         """(batch, latent_dim) -> Bernoulli logits (batch, channels, height, width)."""
         logits: Tensor = self.decoder(z)
@@ -51,6 +59,11 @@ class VAE(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """(batch, latent_dim) -> mean images in [0, 1], (batch, channels, height, width)."""
         return self.decode_logits(z).sigmoid()
+
+
+def _linear(layer: nn.Module) -> nn.Linear:
+    assert isinstance(layer, nn.Linear)
+    return layer
 
 
 def channel_plan(image_shape: tuple[int, int, int]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from training.discriminator import CodeHistory, Discriminator
 from training.errors import CheckpointError
 from training.networks import VAE, initialize
 from training.relevance import RelevanceGate
+from training.rotation import LatentRotation
 
 STREAMS = ("batches", "noise", "permutations")
 
@@ -24,6 +25,7 @@ class TrainingState:
     vae: VAE
     gate: RelevanceGate
     discriminator: Discriminator
+    rotation: LatentRotation
     optimizers: dict[str, Adam]
     generators: dict[str, Generator]
     history: CodeHistory
@@ -59,7 +61,8 @@ def build_state(
         batch_size=config.run.batch_size,
         latent_dim=model.latent_dim,
     )
-    networks = (vae, gate.to(device), discriminator.to(device))
+    rotation = LatentRotation(model.latent_dim)
+    networks = (vae, gate.to(device), discriminator.to(device), rotation.to(device))
     return TrainingState(
         *networks,
         optimizers=_build_optimizers(config, networks),
@@ -74,12 +77,13 @@ def build_state(
 
 
 def _build_optimizers(
-    config: Config, networks: tuple[VAE, RelevanceGate, Discriminator]
+    config: Config, networks: tuple[VAE, RelevanceGate, Discriminator, LatentRotation]
 ) -> dict[str, Adam]:
     betas = {
         "vae": config.optimizer.betas,
         "relevance": (0.9, 0.999),
         "discriminator": config.discriminator.betas,
+        "rotation": (0.9, 0.99),
     }
     optimizers = {}
     for (name, pair), network in zip(betas.items(), networks, strict=True):
