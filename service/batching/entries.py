@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.batching.observer import BatchStats
+from service.errors import InferenceFailed, ServiceError
 
 Array = npt.NDArray[Any]
 Outputs = tuple[Array, ...]
@@ -150,6 +151,15 @@ class Batch:
         np.concatenate(arrays, out=joined[: self.n_rows])
         joined[self.n_rows :] = 0
         return joined
+
+
+def for_the_caller(error: Exception) -> ServiceError:
+    """What a caller is told of a runner's error: its text only if it was meant for people."""
+    if isinstance(error, ServiceError):
+        return error
+    failed = InferenceFailed("the model could not be run on this input; the service's log says why")
+    failed.__cause__ = error
+    return failed
 
 
 def _require_rows(outputs: Outputs, rows: int) -> None:

@@ -16,19 +16,13 @@ from functools import partial
 
 from service.batching.admission import Admission
 from service.batching.deadlines import DeadlineTimer
-from service.batching.entries import Array, Batch, Entry, Result, Runner
+from service.batching.entries import Array, Batch, Entry, Result, Runner, for_the_caller
 from service.batching.lanes import Lanes
 from service.batching.observer import Observer, SilentObserver
 from service.batching.policy import BatchPolicy
 from service.batching.rate import RateMeter
 from service.batching.turns import OperationQueue, Turns
-from service.errors import (
-    DeadlineExceeded,
-    Draining,
-    InferenceFailed,
-    InvalidValue,
-    ServiceError,
-)
+from service.errors import DeadlineExceeded, Draining, InvalidValue, ServiceError
 
 __all__ = ["BatchPolicy", "Batcher", "Result"]
 
@@ -253,7 +247,7 @@ class Batcher:
             self._retries.extend(Batch(batch.operation, [part]) for part in live)
             return
         for part in live:
-            self._fail(part.entry, _for_the_caller(error))
+            self._fail(part.entry, for_the_caller(error))
 
     def _fail(self, entry: Entry, error: ServiceError) -> None:
         self._withdraw(entry)
@@ -303,11 +297,3 @@ class Batcher:
     def _stop_waiting(self) -> None:
         self._wait_timer = None
         self._pump()
-
-
-def _for_the_caller(error: Exception) -> ServiceError:
-    if isinstance(error, ServiceError):
-        return error
-    failed = InferenceFailed("the model could not be run on this input; the service's log says why")
-    failed.__cause__ = error
-    return failed
