@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from onnx_export.contents import build_graphs
-from onnx_export.graphs import export_graph, serialize, tidy
-from onnx_export.wrappers import DecoderGraph, EncoderGraph
+from onnx_export.graphs import serialize, tidy
+from onnx_export.network_graphs import arrange, trace_graphs
 from service.runtime.sessions import open_session
 from training.networks import VAE
 
@@ -61,15 +60,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def open_pairs(vae: VAE) -> dict[str, tuple[Any, Any]]:
     """For each graph the session of torch's plain export and the session of ours."""
-    image = torch.zeros(2, *vae.image_shape, dtype=torch.uint8)
-    z = torch.zeros(2, vae.latent_dim)
-    plain = {
-        "encoder": export_graph(
-            EncoderGraph(vae), image, inputs=["image"], outputs=["mu", "logvar"]
-        ),
-        "decoder": export_graph(DecoderGraph(vae), z, inputs=["z"], outputs=["image"]),
-    }
-    ours = build_graphs(vae)
+    plain = trace_graphs(vae)
+    ours = arrange(plain, "cpu")
     return {
         name: (
             open_session(serialize(graph), threads=1),

@@ -25,7 +25,12 @@ DATA_LIMITS = {"oval-dsprites": _HALF_TURN, "dsprites": _HALF_TURN}
 
 
 def model_card(
-    run: TrainedRun, manifest: Manifest, *, pictures: Iterable[str], warnings: Sequence[str]
+    run: TrainedRun,
+    manifest: Manifest,
+    *,
+    pictures: Iterable[str],
+    warnings: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> str:
     """Write the card as Markdown.
 
@@ -34,11 +39,13 @@ def model_card(
         manifest: complete but for its list of files.
         pictures: names of the PNG files that lie beside the card.
         warnings: what spoke against the export and was overruled with `--force`.
+        notes: in which way this model is not the plain one.
     """
     shown = set(pictures)
     sections = [
         _title(manifest),
         _warnings(warnings),
+        *notes,
         _picture("traversal.png", "Latent traversals, most relevant dimension first", shown),
         _training(run, manifest),
         _factors(manifest),

@@ -9,9 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from onnx_export.errors import ExportError
-from onnx_export.export import Exported, Request, export_run
+from onnx_export.export import export_run
+from onnx_export.loss import describe
+from onnx_export.network_graphs import Target
+from onnx_export.quantize import Precision
+from onnx_export.request import MAX_ERROR_PERCENT, Exported, Reduction, Request
 from onnx_export.trained_run import read_run
 from service.errors import ServiceError
+from service.models.artifact import Manifest
 from training.errors import TrainingError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -35,9 +40,40 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="Export a run that is unfinished, broken or useless.")
     ] = False,
+    pruned: Annotated[
+        bool,
+        typer.Option("--pruned", help="Keep the relevant dimensions only, numbered anew."),
+    ] = False,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="float16 is for GPUs; int8 is a quarter of the size. Both lose a little."
+        ),
+    ] = "float32",
+    max_error: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Percent of its range by which a reduced precision may move a value; more than "
+            "that is refused.",
+        ),
+    ] = MAX_ERROR_PERCENT,
+    target: Annotated[
+        Target, typer.Option("--for", help="Processor that the layers are arranged for.")
+    ] = "cpu",
 ) -> None:
     """Write a checked ONNX model folder: TO/NAME/VERSION appears whole or not at all."""
-    request = Request(repository=to, name=name, version=version, names=names, force=force)
+    request = Request(
+        repository=to,
+        name=name,
+        version=version,
+        names=names,
+        force=force,
+        pruned=pruned,
+        precision=precision,
+        max_error_percent=max_error,
+        target=target,
+    )
     _summarize(export_run(read_run(run), request))
 
 
@@ -67,13 +103,25 @@ def _summarize(exported: Exported) -> None:
         figures = (dim.relevance, dim.mean_kl, *ends)
         table.add_row(str(dim.dim), dim.name, *(f"{figure:.2f}" for figure in figures))
     console.print(table)
+    lines = _checks(manifest) if exported.reduction is None else _costs(exported.reduction)
+    lines += [f"Wrote {exported.folder}", f"Next: rfvae-serve check {exported.folder}"]
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _checks(manifest: Manifest) -> list[str]:
     parity = manifest.parity
-    console.print(
+    return [
         f"torch and ONNX Runtime agree: mu {parity.mu:.1e}, logvar {parity.logvar:.1e}, "
-        f"pixels {parity.image:.1e} (at most {parity.tolerance:g}).",
-        f"Wrote {exported.folder}",
-        f"Next: rfvae-serve check {exported.folder}",
-        sep="\n",
-        highlight=False,
-        soft_wrap=True,
-    )
+        f"pixels {parity.image:.1e} (at most {parity.tolerance:g})."
+    ]
+
+
+def _costs(reduction: Reduction) -> list[str]:
+    speed = {"encoder": reduction.speed.encoder, "decoder": reduction.speed.decoder}
+    return [
+        describe(reduction.loss),
+        *(
+            f"Speed here, one thread: {name} {after:.0f} images/s, float32 {before:.0f}."
+            for name, (before, after) in speed.items()
+        ),
+    ]

@@ -1,36 +1,13 @@
 """The whole way from a run folder to a checked model folder."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-from onnx_export.contents import OpenEngine, Plan, fill_folder, open_service_engine
+from onnx_export.contents import OpenEngine, Plan, Written, fill_folder, open_service_engine
 from onnx_export.errors import ExportError
-from onnx_export.facts import draft_manifest
+from onnx_export.facts import draft_manifest, name_dimensions
 from onnx_export.folder import check_target, next_version, publish
 from onnx_export.inputs import CheckInputs, random_inputs, real_inputs
+from onnx_export.prune import prune_run
+from onnx_export.request import Exported, Request
 from onnx_export.trained_run import TrainedRun, doubts
-from service.models.artifact import Manifest
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for; `name` None is the data's name, `version` None the next one."""
-
-    repository: Path
-    name: str | None = None
-    version: int | None = None
-    names: str = ""
-    force: bool = False
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What was written, and what spoke against it."""
-
-    folder: Path
-    manifest: Manifest
-    warnings: Sequence[str]
 
 
 def export_run(
@@ -40,24 +17,30 @@ def export_run(
 
     Args:
         run: from `read_run`.
-        request: where to, and under which names.
+        request: where to, under which names, and in which form.
         open_engine: how the written graphs are run for the comparison with torch.
 
     Raises:
         ExportError: the run is doubtful, the version exists, a name is wrong, or torch and
             ONNX Runtime differ.
     """
-    name = request.name or str(run.info["data"]["name"])
-    version = next_version(request.repository, name) if request.version is None else request.version
+    name = request.model_name(run.info["data"]["name"])
+    version = request.version
+    if version is None:
+        version = next_version(request.repository, name)
     target = check_target(request.repository, name=name, version=version)
+    run = name_dimensions(run, request.names)
     inputs, warnings = _inputs_and_warnings(run, force=request.force)
-    draft = draft_manifest(
-        run, name=name, version=version, names=request.names, images=inputs[-1].images
-    )
-    plan = Plan(run, draft, inputs, warnings, open_engine)
-    written: list[Manifest] = []
+    notes = []
+    if request.pruned:
+        run, note = prune_run(run)
+        notes.append(note)
+        inputs[0] = random_inputs(run.vae.image_shape, run.vae.latent_dim)
+    draft = draft_manifest(run, name=name, version=version, images=inputs[-1].images)
+    plan = Plan(run, request, draft, inputs, warnings, notes, open_engine)
+    written: list[Written] = []
     publish(target, lambda folder: written.append(fill_folder(plan, folder)))
-    return Exported(target, written[0], warnings)
+    return Exported(target, written[0].manifest, warnings, written[0].reduction)
 
 
 def _inputs_and_warnings(run: TrainedRun, *, force: bool) -> tuple[list[CheckInputs], list[str]]:

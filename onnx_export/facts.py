@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,7 @@ from training.config import Config, config_sha256
 from training.schedules import is_always_zero
 
 
-def draft_manifest(
-    run: TrainedRun, *, name: str, version: int, names: str, images: Bytes
-) -> Manifest:
+def draft_manifest(run: TrainedRun, *, name: str, version: int, images: Bytes) -> Manifest:
     """All that is known before the graphs are written; files and parity are placeholders."""
     report = run.report
     return Manifest(
@@ -42,7 +41,7 @@ def draft_manifest(
         image=image_spec(run.vae.image_shape, images),
         likelihood=run.config.objective.likelihood,
         latent_dim=run.vae.latent_dim,
-        dimensions=dimensions(report, parse_names(names, run.vae.latent_dim)),
+        dimensions=dimensions(report),
         relevant_dims=report["relevant_dims"],
         relevance_rule=report["rule"],
         elbo_quantiles=quantiles(_finite(report["elbo_quantiles"])),
@@ -53,14 +52,24 @@ def draft_manifest(
     )
 
 
-def dimensions(report: Mapping[str, Any], names: Mapping[int, str]) -> list[Dimension]:
-    """One entry a latent dimension, in order; one without a name is called `z` and its number.
+def name_dimensions(run: TrainedRun, names: str) -> TrainedRun:
+    """Add a `name` to each row of the report.
+
+    Raises:
+        ExportError: from `parse_names` and `complete_names`.
+    """
+    rows = run.report["dims"]
+    complete = complete_names(parse_names(names, len(rows)), len(rows))
+    named = [{**row, "name": name} for row, name in zip(rows, complete, strict=True)]
+    return replace(run, report={**run.report, "dims": named})
+
+
+def dimensions(report: Mapping[str, Any]) -> list[Dimension]:
+    """One entry a latent dimension, in order.
 
     Values that are not finite, which only `--force` lets through, become 0.
     """
-    all_names = complete_names(names, len(report["dims"]))
-    rows = [_finite(row) for row in report["dims"]]
-    return [_dimension(row, name) for row, name in zip(rows, all_names, strict=True)]
+    return [_dimension(_finite(row)) for row in report["dims"]]
 
 
 def training_facts(run: TrainedRun) -> TrainingFacts:
@@ -131,13 +140,14 @@ def quantiles(values: Mapping[str, float]) -> Quantiles:
     return Quantiles(**{f"p{percent}": value for percent, value in values.items()})
 
 
-def graph_metadata(manifest: Manifest) -> dict[str, str]:
+def graph_metadata(manifest: Manifest, *, precision: str = "float32") -> dict[str, str]:
     """What a graph viewer shows beside the graph."""
     relevant = [manifest.dimensions[dim] for dim in manifest.relevant_dims]
     facts: dict[str, Any] = {
         "model": f"{manifest.name} version {manifest.version}",
         "trained": f"{manifest.training.objective} on {manifest.training.data_name}, "
         f"seed {manifest.training.seed}, {manifest.training.steps} steps",
+        "precision": precision,
         "relevant_dims": manifest.relevant_dims,
         "relevance_rule": manifest.relevance_rule,
         "names": [dim.name for dim in manifest.dimensions],
@@ -152,10 +162,10 @@ def graph_metadata(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def _dimension(row: Mapping[str, Any], name: str) -> Dimension:
+def _dimension(row: Mapping[str, Any]) -> Dimension:
     return Dimension(
         dim=row["dim"],
-        name=name,
+        name=row["name"],
         relevance=row["relevance"],
         relevant=row["relevant"],
         mean_kl=row["mean_kl"],

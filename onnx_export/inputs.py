@@ -47,13 +47,20 @@ def real_inputs(loaded: LoadedRun) -> CheckInputs:
     Raises:
         ExportError: the data is not where the run found it, or no longer the same.
     """
+    return CheckInputs("real", training_images(loaded, max(BATCHES)), None)
+
+
+def training_images(loaded: LoadedRun, n: int) -> Bytes:
+    """`n` images at equal distances, (n, channels, height, width).
+
+    Raises:
+        ExportError: the data is not where the run found it, or no longer the same.
+    """
     try:
         source = open_run_images(loaded)
     except (OSError, TrainingError) as error:
-        raise ExportError(
-            f"there are no real images to compare torch and ONNX Runtime on: {error}"
-        ) from error
-    indices = np.linspace(0, source.n_images - 1, max(BATCHES)).round().astype(np.int64)
-    images = source.images(torch.from_numpy(indices))  # (batch, channels, height, width)
-    pixels = (images.numpy() * 255).round().astype(np.uint8)
-    return CheckInputs("real", pixels, None)
+        raise ExportError(f"the training images are needed to check the graphs: {error}") from error
+    indices = np.linspace(0, source.n_images - 1, n).round().astype(np.int64)
+    images = source.images(torch.from_numpy(indices))  # (n, channels, height, width)
+    pixels: Bytes = (images.numpy() * 255).round().astype(np.uint8)
+    return pixels

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from onnx import ModelProto
 from rich.console import Console
 
 import onnx_export.contents
-from onnx_export.contents import build_graphs
-from onnx_export.export import Exported, Request, export_run
+from onnx_export.export import export_run
+from onnx_export.network_graphs import Graphs, arrange, trace_graphs
+from onnx_export.request import Exported, Request
 from onnx_export.trained_run import TrainedRun, read_run
 from training.config import parse_config
 from training.networks import VAE
@@ -109,20 +109,22 @@ def exported(run: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Expor
 
 
 @pytest.fixture(scope="session")
-def graphs(run: TrainedRun) -> dict[str, ModelProto]:
-    return build_graphs(run.vae)
+def traced(run: TrainedRun) -> Graphs:
+    """Takes seconds, so it is done once for all tests that do not look at the tracing itself."""
+    return trace_graphs(run.vae)
+
+
+@pytest.fixture(scope="session")
+def graphs(traced: Graphs) -> Graphs:
+    return arrange(traced, "cpu")
 
 
 @pytest.fixture
-def traced_before(graphs: dict[str, ModelProto], monkeypatch: pytest.MonkeyPatch) -> None:
+def traced_before(traced: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare a test the seconds of tracing, which it does not look at."""
 
-    def copies(vae: VAE) -> dict[str, ModelProto]:
+    def give(vae: VAE) -> Graphs:
         del vae
-        taken = {}
-        for name, graph in graphs.items():
-            taken[name] = ModelProto()
-            taken[name].CopyFrom(graph)
-        return taken
+        return traced
 
-    monkeypatch.setattr(onnx_export.contents, "build_graphs", copies)
+    monkeypatch.setattr(onnx_export.contents, "trace_graphs", give)

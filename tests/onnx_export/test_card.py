@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from onnx_export.card import model_card
-from onnx_export.export import Exported
+from onnx_export.request import Exported
 from onnx_export.trained_run import TrainedRun
 
 

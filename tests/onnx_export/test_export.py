@@ -12,8 +12,10 @@ import torch
 
 from onnx_export.contents import open_service_engine
 from onnx_export.errors import ExportError
-from onnx_export.export import Exported, Request, export_run
+from onnx_export.export import export_run
 from onnx_export.inputs import Bytes, Floats
+from onnx_export.quantize import Precision
+from onnx_export.request import Exported, Request
 from onnx_export.trained_run import TrainedRun, read_run
 from onnx_export.verify import Engine, Reference
 from service.models.artifact import (
@@ -177,7 +179,7 @@ def test_export_by_force_says_so_in_the_card(run: TrainedRun, tmp_path: Path) ->
 def test_export_by_force_goes_without_the_training_images(run: TrainedRun, tmp_path: Path) -> None:
     info = {**run.info, "data": {**run.info["data"], "sha256": "0" * 64}}
     moved = replace(run, loaded=replace(run.loaded, run_info=info))
-    with pytest.raises(ExportError, match="there are no real images to compare"):
+    with pytest.raises(ExportError, match="the training images are needed to check the graphs"):
         export_run(moved, Request(tmp_path))
 
     forced = export_run(moved, Request(tmp_path, force=True))
@@ -201,3 +203,45 @@ def test_export_lists_hashes_of_what_it_wrote(exported: Exported) -> None:
         content = (exported.folder / name).read_bytes()
         assert entry.sha256 == hashlib.sha256(content).hexdigest()
         assert entry.size_bytes == len(content)
+
+
+@pytest.mark.usefixtures("traced_before")
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_export_in_reduced_precision_states_what_it_costs(
+    run: TrainedRun, tmp_path: Path, precision: Precision
+) -> None:
+    reduced = export_run(run, Request(tmp_path, precision=precision))
+
+    assert reduced.reduction is not None
+    assert [latent.name for latent in reduced.reduction.loss.latents] == ["z3", "z1"]
+    assert reduced.manifest.name == f"oval-dsprites-32-{precision}"
+    parity = reduced.manifest.parity
+    assert parity.tolerance > max(parity.mu, parity.logvar, parity.image) > 0
+    card = (reduced.folder / "MODEL_CARD.md").read_text()
+    assert f"Precision: {precision}. Largest change against float32 over images" in card
+    facts = onnx.load(reduced.folder / "decoder.onnx").metadata_props
+    assert f"{precision}" in {fact.value for fact in facts if fact.key == "rfvae.precision"}
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_export_refuses_a_reduced_precision_that_costs_too_much(
+    run: TrainedRun, tmp_path: Path
+) -> None:
+    request = Request(tmp_path / "repository", precision="int8", max_error_percent=0.0)
+    with pytest.raises(ExportError, match="a reduced precision may move values by 0 % of their"):
+        export_run(run, request)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_pruned_serves_the_relevant_dimensions_only(run: TrainedRun, tmp_path: Path) -> None:
+    pruned = export_run(run, Request(tmp_path, pruned=True, names="scale=3"))
+    engine = open_service_engine(pruned.folder, pruned.manifest)
+    images = np.random.default_rng(1).integers(0, 256, (2, 1, 32, 32), dtype=np.uint8)
+
+    assert [dim.name for dim in pruned.manifest.dimensions] == ["scale", "z1"]
+    assert pruned.manifest.latent_dim == 2
+    mu, _ = Reference(run.vae).encode(images)
+    np.testing.assert_allclose(engine.encode(images)[0], mu[:, [3, 1]], rtol=0, atol=1e-5)
+    assert (
+        "Pruned: of 4 latent dimensions only the 2" in (pruned.folder / "MODEL_CARD.md").read_text()
+    )

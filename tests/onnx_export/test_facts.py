@@ -5,22 +5,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnx_export.export import Exported
 from onnx_export.facts import (
     dimensions,
     graph_metadata,
     image_spec,
+    name_dimensions,
     objective_name,
     public_config,
     scores,
     training_facts,
 )
+from onnx_export.request import Exported
 from onnx_export.trained_run import TrainedRun
 from training.config import Config, config_sha256
 
 
 def test_dimensions_take_the_report_and_the_given_names(run: TrainedRun) -> None:
-    first, *_, last = dimensions(run.report, {3: "scale"})
+    first, *_, last = dimensions(name_dimensions(run, "scale=3").report)
 
     assert (first.dim, first.name, first.relevant) == (0, "z0", False)
     assert (last.dim, last.name, last.relevant) == (3, "scale", True)
@@ -29,9 +30,9 @@ def test_dimensions_take_the_report_and_the_given_names(run: TrainedRun) -> None
 
 
 def test_dimensions_turn_what_is_not_a_number_into_zero(run: TrainedRun) -> None:
-    rows = [{**row, "mean_kl": float("nan")} for row in run.report["dims"]]
+    rows = [{**row, "name": "z", "mean_kl": float("nan")} for row in run.report["dims"]]
     rows[0]["mu_quantiles"] = dict.fromkeys(rows[0]["mu_quantiles"], float("inf"))
-    found = dimensions({"dims": rows}, {})
+    found = dimensions({"dims": rows})
 
     assert [dim.mean_kl for dim in found] == [0.0] * 4
     assert set(found[0].mu_quantiles.values()) == {0.0}

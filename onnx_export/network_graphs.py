@@ -1,0 +1,45 @@
+"""The two graphs of a model, arranged for the processor that will run them."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from onnx import ModelProto
+
+from onnx_export.graphs import export_graph
+from onnx_export.phases import split_transposed_convolutions
+from onnx_export.rewrite import fold_input_scale
+from onnx_export.wrappers import DecoderGraph, EncoderGraph
+from training.networks import VAE
+
+Target = Literal["cpu", "gpu"]
+Graphs = Mapping[str, ModelProto]
+
+
+def trace_graphs(vae: VAE) -> Graphs:
+    """The encoder and the decoder as torch exports them.
+
+    Args:
+        vae: in evaluation mode.
+    """
+    image = torch.zeros(2, *vae.image_shape, dtype=torch.uint8)
+    z = torch.zeros(2, vae.latent_dim)
+    return {
+        "encoder": export_graph(
+            EncoderGraph(vae), image, inputs=["image"], outputs=["mu", "logvar"]
+        ),
+        "decoder": export_graph(DecoderGraph(vae), z, inputs=["z"], outputs=["image"]),
+    }
+
+
+def arrange(graphs: Graphs, target: Target) -> Graphs:
+    """Rewrite both, exactly, to do the least work on the processor that will run them.
+
+    Args:
+        graphs: from `trace_graphs`; left as they are.
+        target: GPUs have a fast kernel for transposed convolutions, which stay whole for them.
+    """
+    decoder = graphs["decoder"]
+    if target == "cpu":
+        decoder = split_transposed_convolutions(decoder)
+    return {"encoder": fold_input_scale(graphs["encoder"]), "decoder": decoder}

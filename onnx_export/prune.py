@@ -1,0 +1,113 @@
+"""A smaller model of the relevant dimensions only; the nuisance ones stay at their training mean.
+
+decoder(z) with z_j = mean_j for every nuisance j is a first layer with fewer columns and another
+bias: W z + b = W_r z_r + (b + W_n mean_n). The encoder's last layer keeps the rows of the relevant
+dimensions. So the small graph is exact for such latents and does less work.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from onnx_export.errors import ExportError
+from onnx_export.trained_run import TrainedRun
+from training.checkpoint import LoadedRun
+from training.data import ImageSource
+from training.encoding import Encoded, encode_with_elbo, sample_indices
+from training.networks import VAE
+from training.report import open_run_images
+
+N_IMAGES = 2000
+PERCENTS = (1, 5, 25, 50, 75, 95, 99)
+
+
+def prune_run(run: TrainedRun) -> tuple[TrainedRun, str]:
+    """Keep the relevant dimensions, numbered anew in order of relevance.
+
+    Returns:
+        The smaller run, whose ELBO quantiles are those of the smaller model, and a sentence on
+        what the pruning cost.
+
+    Raises:
+        ExportError: no dimension is relevant, the training images are missing, or the network does
+            not end and begin with linear layers.
+    """
+    kept = list(run.report["relevant_dims"])
+    if not kept:
+        raise ExportError("pruning keeps the relevant dimensions: this run has none")
+    means = torch.tensor([row["mu_mean"] for row in run.report["dims"]])
+    vae = prune_vae(run.vae, kept, means=means)
+    source = open_run_images(run.loaded)
+    before, after = (_encode(model, source) for model in (run.vae, vae))
+    report = _prune_report(run.report, kept, elbo=after.elbo)
+    loaded: LoadedRun = replace(run.loaded, vae=vae, relevance=run.loaded.relevance[kept])
+    losses = [float((-one.elbo - one.kl.sum(dim=1)).mean()) for one in (before, after)]
+    sentence = (
+        f"Pruned: of {len(means)} latent dimensions only the {len(kept)} relevant ones are left, "
+        "numbered anew; the others are fixed at their mean over the training images. The "
+        f"reconstruction loss goes from {losses[0]:.2f} to {losses[1]:.2f} nats per image. The "
+        "pictures show the model before."
+    )
+    return replace(run, loaded=loaded, report=report), sentence
+
+
+def prune_vae(vae: VAE, kept: Sequence[int], *, means: Tensor) -> VAE:
+    """Fold the fixed dimensions into the layers next to the code.
+
+    Args:
+        vae: left as it is.
+        kept: the dimensions to keep, in their new order.
+        means: (latent_dim,), the values at which all others are fixed.
+    """
+    pruned = copy.deepcopy(vae)
+    dims = torch.tensor(kept)
+    fixed = torch.ones(vae.latent_dim, dtype=torch.bool)
+    fixed[dims] = False
+    head = _linear(list(pruned.encoder.modules())[::-1])
+    first = _linear(list(pruned.decoder.modules()))
+    if head.out_features != 2 * vae.latent_dim or first.in_features != vae.latent_dim:
+        raise ExportError("pruning needs a linear layer on either side of the code")
+    weight, bias = first.weight.double(), first.bias.double()
+    shifted = bias + weight[:, fixed] @ means.double()[fixed]  # (hidden_units,)
+    _set(first, weight[:, dims], shifted)
+    rows = torch.cat([dims, dims + vae.latent_dim])  # mu, then logvar
+    _set(head, head.weight[rows], head.bias[rows])
+    pruned.latent_dim = len(kept)
+    return pruned
+
+
+def _linear(layers: Sequence[nn.Module]) -> nn.Linear:
+    """The first linear layer; nothing but containers and activations may come before it."""
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            return layer
+    raise ExportError("pruning needs a linear layer on either side of the code")
+
+
+def _set(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    layer.weight = nn.Parameter(weight.float(), requires_grad=False)
+    layer.bias = nn.Parameter(bias.float(), requires_grad=False)
+    layer.out_features, layer.in_features = weight.shape
+
+
+def _encode(vae: VAE, source: ImageSource) -> Encoded:
+    return encode_with_elbo(vae, source, sample_indices(source.n_images, N_IMAGES, seed=0))
+
+
+def _prune_report(report: Any, kept: Sequence[int], *, elbo: Tensor) -> dict[str, Any]:
+    found = np.percentile(elbo.double().numpy(), PERCENTS)
+    rows = [{**report["dims"][dim], "dim": index} for index, dim in enumerate(kept)]
+    return {
+        **report,
+        "dims": rows,
+        "relevant_dims": list(range(len(kept))),
+        "n_relevant": len(kept),
+        "elbo_quantiles": {
+            str(percent): float(value) for percent, value in zip(PERCENTS, found, strict=True)
+        },
+    }

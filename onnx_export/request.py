@@ -1,0 +1,69 @@
+"""What a person asks of an export, and what is given back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx_export.loss import Loss, Speed
+from onnx_export.network_graphs import Target
+from onnx_export.quantize import Precision
+from service.models.artifact import Manifest
+
+MAX_ERROR_PERCENT = 5.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """Where to, under which names, and in which form.
+
+    Attributes:
+        repository: the model repository.
+        name: None is the data's name, with the form added if it is not the usual one.
+        version: None is one above the highest.
+        names: "scale=3,orientation=7", by the numbers of the report.
+        force: export a doubtful run all the same.
+        pruned: keep the relevant dimensions only.
+        precision: of weights and activations.
+        max_error_percent: what a reduced precision may move a value by, in percent of its range.
+        target: the processor that the layers are arranged for; see `arrangement`.
+    """
+
+    repository: Path
+    name: str | None = None
+    version: int | None = None
+    names: str = ""
+    force: bool = False
+    pruned: bool = False
+    precision: Precision = "float32"
+    max_error_percent: float = MAX_ERROR_PERCENT
+    target: Target = "cpu"
+
+    @property
+    def arrangement(self) -> Target:
+        """float16 is for GPUs whatever is asked."""
+        return "gpu" if self.precision == "float16" else self.target
+
+    def model_name(self, data_name: str) -> str:
+        """The name, so that a reduced model does not become the next version of the full one."""
+        if self.name is not None:
+            return self.name
+        form = "-pruned" if self.pruned else ""
+        return data_name + form + ("" if self.precision == "float32" else f"-{self.precision}")
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """What a reduced precision costs and brings."""
+
+    loss: Loss
+    speed: Speed
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and what spoke against it."""
+
+    folder: Path
+    manifest: Manifest
+    warnings: Sequence[str]
+    reduction: Reduction | None = None
