@@ -175,10 +175,8 @@ class Batcher:
             self._start(batch)
 
     def _next_batch(self) -> Batch | None:
-        while self._retries:
-            batch = self._retries.popleft()
-            if not batch.parts[0].entry.future.done():
-                return batch
+        if self._retries:
+            return self._retries.popleft()
         queue = self._turns.next(may_wait=not self._admission.draining)
         if queue is None:
             return None
@@ -207,14 +205,13 @@ class Batcher:
         self._meter.batch_finished(self._clock(), rows=batch.n_rows)
         if batch.error is not None:
             self._recover(batch, batch.error)
-        self._pump()
+        self._pump()  # which also expires what is due, so that nothing late is delivered
         if batch.error is None:
             self._deliver(batch)
         self._note_if_idle()
 
     def _deliver(self, batch: Batch) -> None:
         self._observer.batch_finished(batch.stats())
-        now = self._clock()
         outputs = batch.outputs
         position = 0
         for entry, start, stop in batch.parts:
@@ -222,13 +219,10 @@ class Batcher:
             if not entry.future.done():
                 own = tuple([output[position:end] for output in outputs])
                 if entry.collect(own, start, batch):
-                    self._answer(entry, batch, now)
+                    self._answer(entry, batch)
             position = end
 
-    def _answer(self, entry: Entry, batch: Batch, now: float) -> None:
-        if entry.deadline is not None and entry.deadline <= now:
-            self._expire(entry)
-            return
+    def _answer(self, entry: Entry, batch: Batch) -> None:
         self._pending.discard(entry)
         entry.future.set_result(
             Result(

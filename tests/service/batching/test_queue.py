@@ -417,6 +417,46 @@ def test_deadlines_that_come_later_first_are_kept_too() -> None:
     run_virtual(main)
 
 
+class LateClock:
+    """A clock that runs ahead of the loop's timers, as on a loop that is too busy for them."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return now() + self.ahead
+
+
+def test_a_busy_loop_delivers_nothing_late() -> None:
+    async def main() -> None:
+        clock = LateClock()
+        model = FakeModel()
+        batcher = Batcher(model.runners(), clock=clock, executor=VirtualLanes())
+        late = asyncio.ensure_future(batcher.submit("encode", rows_from(0, 1), deadline=10.0))
+        await asyncio.sleep(0.5)
+        clock.ahead = 20.0
+        with pytest.raises(DeadlineExceeded):
+            await late
+        assert now() == 1.0  # when its batch ended, before its timer
+
+    run_virtual(main)
+
+
+def test_a_busy_loop_starts_nothing_late() -> None:
+    async def main() -> None:
+        clock = LateClock()
+        model = FakeModel()
+        batcher = Batcher(model.runners(), clock=clock, executor=VirtualLanes())
+        late = asyncio.ensure_future(batcher.submit("encode", rows_from(0, 1), deadline=10.0))
+        asyncio.get_running_loop().call_soon(setattr, clock, "ahead", 20.0)
+        with pytest.raises(DeadlineExceeded):
+            await late
+        assert model.sizes == []
+        assert now() == 0
+
+    run_virtual(main)
+
+
 def test_a_caller_that_leaves_the_queue_frees_its_place() -> None:
     async def main() -> None:
         bench = Bench(max_batch_rows=1, max_queue_rows=5)
