@@ -18,6 +18,13 @@ ACCENT, NUISANCE = "#0a7ea4", "#c3c9d0"
 DIM_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 Log = Sequence[dict[str, Any]]
 _BESIDE: dict[str, Any] = {"bbox_to_anchor": (1.0, 1.0)}
+_BESIDE_BAR: dict[str, Any] = {
+    "xytext": (4, 0),
+    "textcoords": "offset points",
+    "va": "center",
+    "fontsize": 8.5,
+    "color": INK,
+}
 _TITLE: dict[str, Any] = {"loc": "left", "fontsize": 11, "color": INK}
 
 
@@ -89,10 +96,8 @@ def training_figure(log: Log, *, relevant_dims: Sequence[int]) -> Figure:
 def _bars(axis: Axes, values: Sequence[float], colors: Sequence[str], *, form: str) -> None:
     axis.barh(range(len(values)), values, color=colors, height=0.72)
     for row, value in enumerate(values):
-        axis.annotate(
-            form.format(value), (value, row), xytext=(4, 0), textcoords="offset points",
-            va="center", fontsize=8.5, color=INK,
-        )  # fmt: skip
+        label = axis.annotate(form.format(value), (value, row), **_BESIDE_BAR)
+        label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     _plain(axis)
     axis.tick_params(axis="y", length=0)
 

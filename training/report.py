@@ -248,11 +248,17 @@ LEGEND = (
     "KL: mean, nats · decoder: share of its sensitivity · pixels: changed by a sweep from the 1 % "
     "to the 99 % quantile · MI: information about the image, nats"
 )
+NOTHING_RELEVANT = (
+    "no dimension tells anything about the images: train longer, or lower the pressure on all of "
+    "them, `objective.kl_weight_max`"
+)
 
 
 def _print(console: Console, report: Report, *, paths: list[Path]) -> None:
     console.print(report_table(report))
     votes = ", ".join(report["dims"][0]["votes"]).replace("_", " ")
+    if not report["relevant_dims"]:
+        console.print(NOTHING_RELEVANT, highlight=False, soft_wrap=True)
     lines = [LEGEND, f"votes: {votes}; + relevant, - not, . no vote"]
     lines += [f"disagreement: {text}" for text in report["disagreements"]]
     lines += [f"written: {path}" for path in paths]

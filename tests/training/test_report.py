@@ -185,6 +185,14 @@ def test_report_run_writes_the_report_and_the_figures(run_dir):
     assert f"written: {run_dir / 'figures' / 'traversals.png'}" in shown
 
 
+def test_report_run_of_a_model_that_knows_nothing_says_what_to_change(run_dir, monkeypatch):
+    monkeypatch.setattr(report_module, "relevant_order", lambda evidence: [])
+    file = io.StringIO()
+    report = report_run(run_dir, console=Console(file=file, width=100))
+    assert report["n_relevant"] == 0
+    assert "train longer, or lower the pressure on all of them" in file.getvalue()
+
+
 def test_report_run_again_gives_the_same_bytes_in_spite_of_a_log_line_cut_short(run_dir):
     def content():
         report_run(run_dir, console=Console(file=io.StringIO()))

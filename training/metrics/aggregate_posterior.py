@@ -29,10 +29,10 @@ def dimension_information(
         seed: Seed, or a generator to go on with.
 
     Returns:
-        (latent_dim,), nats; at most ln n, and above 0 but for the noise of the sample.
+        (latent_dim,), nats, in [0, ln n]; an estimate below 0 is noise and given as 0.
     """
     conditional, marginal, _ = _log_densities(mu, logvar, make_rng(seed))
-    return np.asarray((conditional - marginal).mean(axis=0))
+    return np.asarray(np.maximum((conditional - marginal).mean(axis=0), 0.0))
 
 
 def posterior_total_correlation(
