@@ -179,6 +179,7 @@ def test_to_pixels_rounds_and_clips() -> None:
     assert to_pixels(levels).tolist() == [0, 0, 128, 255, 255, 255]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 3]), st.integers(0, 9))
 def test_png_round_trip(height: int, width: int, channels: int, seed: int) -> None:
     shape = (height, width) if channels == 1 else (height, width, 3)
