@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp
 
 from training.metrics.inputs import MIN_STD, Floats, active_dims, as_codes, make_rng
 from training.metrics.results import UNBOUNDED, MetricResult, bootstrap_rows, centred_interval
@@ -139,11 +138,17 @@ def _log_densities(
     for start in range(0, len(z), _CHUNK):
         chunk = z[start : start + _CHUNK, None, :]  # (chunk, 1, latent_dim)
         densities = _log_normal(chunk, means, log_variances)  # (chunk, n, latent_dim)
-        marginals.append(logsumexp(densities, axis=1))
-        joints.append(logsumexp(densities.sum(axis=2), axis=1))
+        marginals.append(_log_sum_exp(densities))
+        joints.append(_log_sum_exp(densities.sum(axis=2)))
     log_n = np.log(len(z))
     return conditional, np.concatenate(marginals) - log_n, np.concatenate(joints) - log_n
 
 
 def _log_normal(z: Floats, mu: Floats, logvar: Floats) -> Floats:
     return np.asarray(-0.5 * (np.log(2 * np.pi) + logvar + np.square(z - mu) / np.exp(logvar)))
+
+
+def _log_sum_exp(values: Floats) -> Floats:
+    """ln sum_i exp(values) over axis 1; scipy's checks for infinities cost as much again."""
+    largest = values.max(axis=1, keepdims=True)
+    return np.asarray(np.log(np.exp(values - largest).sum(axis=1)) + largest[:, 0])

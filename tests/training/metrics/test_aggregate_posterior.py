@@ -9,7 +9,7 @@ from training.metrics.aggregate_posterior import (
 )
 
 
-def gaussian_posteriors(correlation, noise, n=2000, seed=0):
+def gaussian_posteriors(correlation, noise, n=1000, seed=0):
     """mu ~ N(0, C), posterior variance `noise`: the aggregate posterior is N(0, C + noise I)."""
     rng = np.random.default_rng(seed)
     covariance = np.array([[1, correlation], [correlation, 1]])
@@ -20,7 +20,7 @@ def gaussian_posteriors(correlation, noise, n=2000, seed=0):
 def test_dimension_information_agrees_with_the_gaussian_channel():
     mu, logvar = gaussian_posteriors(0.0, noise=0.5)
     expected = 0.5 * np.log(1 + 1 / 0.5)
-    assert dimension_information(mu, logvar, seed=0) == pytest.approx([expected] * 2, abs=0.05)
+    assert dimension_information(mu, logvar, seed=0) == pytest.approx([expected] * 2, abs=0.07)
 
 
 def test_dimension_information_of_a_prior_posterior_is_zero():
@@ -55,14 +55,14 @@ def test_posterior_total_correlation_agrees_with_the_gaussian_closed_form():
     mu, logvar = gaussian_posteriors(0.8, noise=0.5)
     expected = -0.5 * np.log(1 - (0.8 / 1.5) ** 2)
     result = posterior_total_correlation(mu, logvar, seed=0)
-    assert result.score == pytest.approx(expected, abs=0.03)
+    assert result.score == pytest.approx(expected, abs=0.05)
     assert result.ci95[0] < expected < result.ci95[1]
     assert result.details["joint_information"] < result.details["largest_information"] - 3
 
 
 def test_posterior_total_correlation_of_independent_dims_is_near_zero():
     mu, logvar = gaussian_posteriors(0.0, noise=0.5)
-    assert abs(posterior_total_correlation(mu, logvar, seed=0).score) < 0.03
+    assert abs(posterior_total_correlation(mu, logvar, seed=0).score) < 0.05
 
 
 def test_posterior_total_correlation_of_dead_codes_is_zero():
