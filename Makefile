@@ -6,9 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 ORT := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
-OUT ?= runs/oval-dsprites
 
-.PHONY: help serve test test-slow format check clean
+
+.PHONY: help serve train-env test test-slow format check clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -21,10 +21,17 @@ $(BIN)/python:
 	$(PIP) --editable '.[$(ORT)]'
 	@mkdir -p .make && touch $@
 
+.make/train: pyproject.toml constraints.txt | .make/serve
+	@echo "Installing training and export into $(VENV) (torch included; takes minutes) ..."
+	$(PIP) --editable '.[$(ORT),train,export]'
+	@mkdir -p .make && touch $@
+
 .make/dev: pyproject.toml constraints.txt | .make/serve
 	@echo "Installing training, export and test tools into $(VENV) (torch included; takes minutes) ..."
 	$(PIP) --editable '.[$(ORT),train,export,dev]'
 	@mkdir -p .make && touch $@
+
+train-env: .make/train ## Add torch and the training and export tools to .venv
 
 serve: .make/serve ## Start the service with the bundled models on PORT (8000)
 	@$(BIN)/rfvae-serve serve --port $(PORT)
