@@ -171,8 +171,9 @@ def _show_models(registry: Registry, metrics: Metrics) -> None:
             name=model.name,
             version=model.version,
             provider=model.engine.providers[0],
-            latent_dim=model.space.latent_dim,
             n_relevant=len(model.space.relevant_dims),
+            low=model.space.low,
+            high=model.space.high,
         )
         for model in registry.ready_models()
     ]

@@ -33,22 +33,13 @@ async def encode(call: Call) -> Response:
     images, _ = await read_images(call, model)
     mu, logvar = await call.service.plane.encode(model, images.images, call.record)
     started_s = time.monotonic()
-    count_out_of_range(call, model, mu)
+    call.service.metrics.models.observe_mu(model.name, mu)
     if kind == NPY:
         answer = array_answer(mu.take(dims, axis=1), resized=images.resized)
     else:
         answer = _json(model, dims, mu=mu, logvar=logvar, resized=images.resized)
     call.record.encode_s = time.monotonic() - started_s
     return answer
-
-
-def count_out_of_range(call: Call, model: ServedModel, mu: Floats) -> None:
-    """Counts, for the drift metric, the means that the training data would hardly give."""
-    quantiles = model.space.mu_quantiles
-    outside = (mu < quantiles[:, 0]) | (mu > quantiles[:, -1])
-    if outside.any():
-        counts = outside.sum(axis=0).tolist()
-        call.service.metrics.models.observe_out_of_range(model.name, enumerate(counts))
 
 
 def encode_routes(service: Service) -> list[LeanRoute]:

@@ -7,7 +7,6 @@ from starlette.responses import Response
 from service.api import schemas
 from service.api.answers import json_answer
 from service.api.call import Call, Service
-from service.api.encode import count_out_of_range
 from service.api.negotiation import JSON, negotiate
 from service.api.openapi import (
     INFERENCE_PROBLEMS,
@@ -30,8 +29,9 @@ async def factors(call: Call) -> Response:
     model = call.model(query)
     images, _ = await read_images(call, model)
     found = await call.service.plane.factors(model, images.images, call.record)
-    count_out_of_range(call, model, found.all_mu)
-    call.service.metrics.models.observe_novelty(model.name, found.novelty.tolist())
+    drift = call.service.metrics.models
+    drift.observe_mu(model.name, found.all_mu)
+    drift.observe_novelty(model.name, found.novelty.tolist())
     described = [_image_factors(model, found, index) for index in range(len(found.mu))]
     about = {"model": model.name, "version": model.version}
     return json_answer({**about, "images": described, "resized": images.resized})

@@ -69,9 +69,8 @@ class Guard:
             self._timer = self._loop.call_at(self._next_s(), self._tick)
 
     async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._stop(ClientGone(_GONE))
+        if (await self._receive())["type"] == "http.disconnect":
+            self._stop(ClientGone(_GONE))
 
     def _stop(self, cause: ServiceError) -> None:
         if self.cause is None:

@@ -38,6 +38,7 @@ async def readyz(call: Call) -> Response:
 
 async def metrics(call: Call) -> Response:
     """All metrics in Prometheus' text format; made in a thread, as it takes milliseconds."""
+    call.service.metrics.models.flush()
     text = await call.service.offload.run(True, call.service.metrics.render)
     return Ready(text, CONTENT_TYPE.decode())
 

@@ -1,5 +1,6 @@
 """Opens the record of each request and puts it on the answer: id, stage times, model."""
 
+import itertools
 import re
 import secrets
 import time
@@ -27,13 +28,15 @@ class RequestId:
         self._app = app
         self._draining = draining
         self._clock = clock
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = _merge(scope["headers"])
-        record = RequestRecord(_request_id(headers), self._clock(), headers)
+        record = RequestRecord(self._request_id(headers), self._clock(), headers)
         scope[RECORD] = record
 
         async def send_with_facts(message: Message) -> None:
@@ -42,6 +45,12 @@ class RequestId:
             await send(message)
 
         await self._app(scope, receive, send_with_facts)
+
+    def _request_id(self, headers: dict[bytes, bytes]) -> str:
+        given = headers.get(b"x-request-id")
+        if given is not None and _SANE_ID.fullmatch(given):
+            return given.decode()
+        return f"{self._prefix}-{next(self._numbers)}"  # random bytes for each cost a system call
 
     def _facts(self, record: RequestRecord) -> list[tuple[bytes, bytes]]:
         facts = [(b"x-request-id", record.request_id.encode())]
@@ -63,10 +72,3 @@ def _merge(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     for name, value in pairs:  # a header that came in parts, as RFC 9110 5.3 joins it
         merged[name] = merged[name] + b", " + value if name in merged else value
     return merged
-
-
-def _request_id(headers: dict[bytes, bytes]) -> str:
-    given = headers.get(b"x-request-id")
-    if given is not None and _SANE_ID.fullmatch(given):
-        return given.decode()
-    return secrets.token_hex(8)

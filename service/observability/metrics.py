@@ -179,5 +179,5 @@ class Metrics:
         """Nothing."""
 
     def render(self) -> bytes:
-        """All series in Prometheus' text format."""
+        """All series in Prometheus' text format, after `models.flush()`; in any thread."""
         return generate_latest(self._registry)

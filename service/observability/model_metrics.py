@@ -4,27 +4,41 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+Floats = npt.NDArray[np.float32]
 
 PERCENTILES: Final = (1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyModel:
-    """A model version that can answer."""
+    """A model version that can answer; `low` and `high` (latent_dim,): its 1 and 99 % quantiles."""
 
     name: str
     version: int
     provider: str
-    latent_dim: int
     n_relevant: int
+    low: Floats
+    high: Floats
+
+
+@dataclass(slots=True)
+class _Drift:
+    """Counts of one model since the last scrape: counters cost too much to touch each time."""
+
+    low: Floats
+    high: Floats
+    outside: npt.NDArray[np.int64]
 
 
 class ModelMetrics:
     """One set of series for each model of the repository, one info series for each version."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._known: dict[str, int] = {}  # latent_dim by name, of the models that have series
+        self._drifts: dict[str, _Drift | None] = {}  # by name, of the models that have series
         self._infos: set[tuple[str, str, str]] = set()
         self._info = Gauge(
             "rfvae_model_info",
@@ -61,8 +75,8 @@ class ModelMetrics:
         highest = {model.name: model for model in by_version}
         known = set(names)
         for name in known:
-            self._known.setdefault(name, 0)
-        for name in set(self._known) - known:
+            self._drifts.setdefault(name, None)
+        for name in set(self._drifts) - known:
             self._drop(name)
         for name in known:
             self._ready.labels(name).set(name in highest)
@@ -70,11 +84,19 @@ class ModelMetrics:
             self._add(model)
         self._show_infos({(m.name, str(m.version), m.provider) for m in by_version})
 
-    def observe_out_of_range(self, name: str, counts: Iterable[tuple[int, int]]) -> None:
-        """Adds, for each (dim, count), how many posterior means were out of range."""
-        for dim, count in counts:
-            if count:
-                self._out_of_range.labels(name, str(dim)).inc(count)
+    def observe_mu(self, name: str, mu: Floats) -> None:
+        """Counts posterior means, (batch, latent_dim), that the training data would hardly give."""
+        drift = self._drifts.get(name)
+        if drift is not None and mu.shape[1:] == drift.low.shape:
+            drift.outside += ((mu < drift.low) | (mu > drift.high)).sum(axis=0)
+
+    def flush(self) -> None:
+        """Puts the counts since the last scrape into the counters; on the event loop only."""
+        for name, drift in self._drifts.items():
+            if drift is not None:
+                counts, drift.outside = drift.outside, np.zeros_like(drift.outside)
+                for dim in counts.nonzero()[0].tolist():
+                    self._out_of_range.labels(name, str(dim)).inc(int(counts[dim]))
 
     def observe_novelty(self, name: str, percentiles: Iterable[float]) -> None:
         """Adds the novelty of each image."""
@@ -83,15 +105,17 @@ class ModelMetrics:
             histogram.observe(percentile)
 
     def _add(self, model: ReadyModel) -> None:
+        self.flush()
         self._relevant_dims.labels(model.name).set(model.n_relevant)
         self._novelty.labels(model.name)
-        for dim in range(model.latent_dim):
+        for dim in range(len(model.low)):
             self._out_of_range.labels(model.name, str(dim))
-        self._known[model.name] = max(model.latent_dim, self._known.get(model.name, 0))
+        outside = np.zeros(len(model.low), np.int64)
+        self._drifts[model.name] = _Drift(model.low, model.high, outside)
 
     def _drop(self, name: str) -> None:
-        for dim in range(self._known.pop(name)):
-            self._out_of_range.remove(name, str(dim))
+        del self._drifts[name]
+        self._out_of_range.remove_by_labels({"model": name})
         for series in (self._ready, self._relevant_dims, self._novelty):
             series.remove(name)
 

@@ -1,5 +1,6 @@
 """Names, buckets and the fixed number of series."""
 
+import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.observability.metrics import OPERATIONS, OUTCOMES, Metrics, outcome_of
@@ -37,6 +38,11 @@ def _record(**facts: object) -> RequestRecord:
     return record
 
 
+def _tiny() -> ReadyModel:
+    bound = np.ones(4, np.float32)
+    return ReadyModel("tiny", 1, "cpu", n_relevant=2, low=-bound, high=bound)
+
+
 def test_metrics_have_the_designed_names_from_the_start() -> None:
     families = {
         family.name for family in text_string_to_metric_families(Metrics().render().decode())
@@ -47,7 +53,7 @@ def test_metrics_have_the_designed_names_from_the_start() -> None:
 
 def test_metrics_series_do_not_grow_with_requests() -> None:
     metrics = Metrics()
-    metrics.models.show(["tiny"], [ReadyModel("tiny", 1, "cpu", 4, 2)])
+    metrics.models.show(["tiny"], [_tiny()])
     before = set(_samples(metrics))
 
     for operation in OPERATIONS:
@@ -55,7 +61,7 @@ def test_metrics_series_do_not_grow_with_requests() -> None:
             metrics.observe_request(
                 _record(operation=operation, status=status, problem="any", infer_s=0.1), 0.1
             )
-    metrics.models.observe_out_of_range("tiny", [(0, 1), (3, 2)])
+    metrics.models.observe_mu("tiny", np.full((2, 4), 9, np.float32))
     metrics.models.observe_novelty("tiny", [50.0])
 
     assert set(_samples(metrics)) == before

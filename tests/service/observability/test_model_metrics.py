@@ -1,5 +1,6 @@
 """Series of models: they come with a load and leave with the model."""
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -12,7 +13,8 @@ def registry() -> CollectorRegistry:
 
 
 def _model(version: int = 1, *, name: str = "tiny", n_relevant: int = 2) -> ReadyModel:
-    return ReadyModel(name, version, "cpu", latent_dim=3, n_relevant=n_relevant)
+    bound = np.ones(3, np.float32)
+    return ReadyModel(name, version, "cpu", n_relevant=n_relevant, low=-bound, high=bound)
 
 
 def _names(registry: CollectorRegistry) -> set[str]:
@@ -64,10 +66,15 @@ def test_model_metrics_drop_all_series_of_a_model_that_left(registry: CollectorR
 def test_model_metrics_count_what_is_out_of_range(registry: CollectorRegistry) -> None:
     metrics = ModelMetrics(registry)
     metrics.show(["tiny"], [_model()])
-    metrics.observe_out_of_range("tiny", [(0, 2), (1, 0)])
+    metrics.observe_mu("tiny", np.array([[2, 0, 0], [-2, 1, -1]], np.float32))
+    metrics.observe_mu("unknown", np.zeros((1, 3), np.float32))
+    metrics.flush()
+    metrics.flush()
     metrics.observe_novelty("tiny", [99.0])
 
     labels = {"model": "tiny", "dim": "0"}
     assert registry.get_sample_value("rfvae_latent_out_of_range_total", labels) == 2
+    labels = {"model": "tiny", "dim": "1"}
+    assert registry.get_sample_value("rfvae_latent_out_of_range_total", labels) == 0
     bucket = {"model": "tiny", "le": "95.0"}
     assert registry.get_sample_value("rfvae_reconstruction_novelty_bucket", bucket) == 0
