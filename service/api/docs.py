@@ -11,7 +11,7 @@ from typing import Final
 import orjson
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 from service.api.call import Call, Service
 from service.api.route import Handler, LeanRoute
@@ -25,7 +25,11 @@ _FILES: Final = {
 
 def docs_routes(app: FastAPI, service: Service) -> list[LeanRoute]:
     """The page, its files and the OpenAPI document; addresses are relative, for any prefix."""
-    paths: dict[str, Handler] = {"/docs": _page(app.title), "/openapi.json": _document(app)}
+    paths: dict[str, Handler] = {
+        "/": _home,
+        "/docs": _page(app.title),
+        "/openapi.json": _document(app),
+    }
     folder = _static_folder()
     paths |= {f"/docs/{name}": _file(folder / name, kind) for name, kind in _FILES.items()}
     return [
@@ -39,6 +43,10 @@ def _static_folder() -> Path:
     assert found is not None, "`fastapi-offline` is a dependency of this package"
     assert found.origin is not None
     return Path(found.origin).parent / "static"
+
+
+async def _home(call: Call) -> Response:
+    return RedirectResponse("docs")
 
 
 def _page(title: str) -> Handler:

@@ -47,7 +47,8 @@ def run(url: str, tmp_path: Path) -> Run:
 
     def run_one(command: str) -> str:
         for name in READ_FILE.findall(command):
-            if (ROOT / name).is_file():
+            if not (tmp_path / name).exists():
+                assert (ROOT / name).is_file(), f"`{name}` is missing: {command}"
                 (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, tmp_path / name)
         there = ADDRESS.sub(url, command).replace("curl ", "curl --fail-with-body ", 1)

@@ -1,0 +1,36 @@
+"""Dispatch by fixed path, and the router for all else."""
+
+import httpx
+import pytest
+
+
+@pytest.mark.parametrize("path", ["/models/tiny", "/models"])
+async def test_route_finds_fixed_paths_and_paths_with_parameters(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    assert (await client.get(path)).status_code == 200
+
+
+async def test_route_sends_a_slash_too_many_to_the_right_path(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/models/")
+
+    assert (answer.status_code, answer.headers["location"]) == (307, "http://test/models")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [("GET", "/encode", "POST"), ("DELETE", "/livez", "GET"), ("PUT", "/models/tiny", "GET")],
+)
+async def test_route_names_the_methods_of_a_path(
+    client: httpx.AsyncClient, method: str, path: str, allow: str
+) -> None:
+    answer = await client.request(method, path)
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, allow)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_route_leads_from_the_root_to_the_docs(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/")
+
+    assert (answer.status_code, answer.headers["location"]) == (307, "docs")
