@@ -32,6 +32,7 @@ class _Drift:
     low: Floats
     high: Floats
     outside: npt.NDArray[np.int64]
+    images: int = 0
 
 
 class ModelMetrics:
@@ -52,6 +53,12 @@ class ModelMetrics:
         self._relevant_dims = Gauge(
             "rfvae_relevant_dims",
             "Relevant dimensions of the model, count",
+            ["model"],
+            registry=registry,
+        )
+        self._images = Counter(
+            "rfvae_images",
+            "Images encoded for /encode and /factors, count",
             ["model"],
             registry=registry,
         )
@@ -88,6 +95,7 @@ class ModelMetrics:
         """Counts posterior means, (batch, latent_dim), that the training data would hardly give."""
         drift = self._drifts.get(name)
         if drift is not None and mu.shape[1:] == drift.low.shape:
+            drift.images += len(mu)
             drift.outside += ((mu < drift.low) | (mu > drift.high)).sum(axis=0)
 
     def flush(self) -> None:
@@ -95,6 +103,8 @@ class ModelMetrics:
         for name, drift in self._drifts.items():
             if drift is not None:
                 counts, drift.outside = drift.outside, np.zeros_like(drift.outside)
+                self._images.labels(name).inc(drift.images)
+                drift.images = 0
                 for dim in counts.nonzero()[0].tolist():
                     self._out_of_range.labels(name, str(dim)).inc(int(counts[dim]))
 
@@ -108,6 +118,7 @@ class ModelMetrics:
         self.flush()
         self._relevant_dims.labels(model.name).set(model.n_relevant)
         self._novelty.labels(model.name)
+        self._images.labels(model.name)
         for dim in range(len(model.low)):
             self._out_of_range.labels(model.name, str(dim))
         outside = np.zeros(len(model.low), np.int64)
@@ -116,7 +127,7 @@ class ModelMetrics:
     def _drop(self, name: str) -> None:
         del self._drifts[name]
         self._out_of_range.remove_by_labels({"model": name})
-        for series in (self._ready, self._relevant_dims, self._novelty):
+        for series in (self._ready, self._relevant_dims, self._novelty, self._images):
             series.remove(name)
 
     def _show_infos(self, infos: set[tuple[str, str, str]]) -> None:

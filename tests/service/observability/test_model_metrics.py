@@ -76,5 +76,6 @@ def test_model_metrics_count_what_is_out_of_range(registry: CollectorRegistry) -
     assert registry.get_sample_value("rfvae_latent_out_of_range_total", labels) == 2
     labels = {"model": "tiny", "dim": "1"}
     assert registry.get_sample_value("rfvae_latent_out_of_range_total", labels) == 0
+    assert registry.get_sample_value("rfvae_images_total", {"model": "tiny"}) == 2
     bucket = {"model": "tiny", "le": "95.0"}
     assert registry.get_sample_value("rfvae_reconstruction_novelty_bucket", bucket) == 0
