@@ -1,6 +1,8 @@
 """A tiny run folder as training leaves it, and one export of it that many tests look at."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,3 +130,19 @@ def traced_before(traced: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
         return traced
 
     monkeypatch.setattr(onnx_export.contents, "trace_graphs", give)
+
+
+@pytest.fixture
+def make_environment(tmp_path: Path) -> Callable[..., Path]:
+    """Install packages into an environment of their own; gives its Python."""
+
+    def make(*packages: str) -> Path:
+        folder = tmp_path / "environment"
+        python = folder / "bin" / "python"
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", "--no-compile", *packages], check=True
+        )
+        return python
+
+    return make
