@@ -61,6 +61,14 @@ def export(
     target: Annotated[
         Target, typer.Option("--for", help="Processor that the layers are arranged for.")
     ] = "cpu",
+    triton: Annotated[
+        Path | None,
+        typer.Option(help="Also add the graphs to this Triton Inference Server repository."),
+    ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option(metavar="KEY", help="Ed25519 private key (PEM) to sign the manifest with."),
+    ] = None,
 ) -> None:
     """Write a checked ONNX model folder: TO/NAME/VERSION appears whole or not at all."""
     request = Request(
@@ -73,6 +81,8 @@ def export(
         precision=precision,
         max_error_percent=max_error,
         target=target,
+        signing_key=sign,
+        triton=triton,
     )
     _summarize(export_run(read_run(run), request))
 

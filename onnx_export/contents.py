@@ -3,10 +3,13 @@
 At the end the folder is read back as the service would.
 """
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +22,7 @@ from onnx_export.loss import describe, measure_loss, measure_speed, require_smal
 from onnx_export.network_graphs import Graphs, arrange, trace_graphs
 from onnx_export.quantize import Calibration, reduce_precision
 from onnx_export.request import Reduction, Request
+from onnx_export.sign import sign_folder
 from onnx_export.trained_run import TrainedRun
 from onnx_export.verify import Deviation, Engine, Reference, measure, parity, require_parity
 from service.models.artifact import (
@@ -31,6 +35,9 @@ from service.models.artifact import (
     verify_files,
 )
 from service.runtime.engine import Engine as ServiceEngine
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 MANIFEST = "manifest.json"
 PICTURES = {"traversals.png": "traversal.png", "relevance.png": "relevance.png"}
@@ -50,6 +57,7 @@ class Plan:
     warnings: Sequence[str]
     notes: Sequence[str]
     open_engine: OpenEngine
+    signing_key: Ed25519PrivateKey | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,8 @@ def fill_folder(plan: Plan, folder: Path) -> Written:
     golden = golden_arrays(reference, plan.inputs[-1])
     (folder / "golden.npz").write_bytes(npz_bytes(golden))
     manifest = _describe(plan, manifest, reduction, folder)
+    if plan.signing_key is not None:
+        sign_folder(folder, plan.signing_key)
     _read_back(folder)
     return Written(manifest, reduction)
 

@@ -1,5 +1,7 @@
 """The whole way from a run folder to a checked model folder."""
 
+from pathlib import Path
+
 from onnx_export.contents import OpenEngine, Plan, Written, fill_folder, open_service_engine
 from onnx_export.errors import ExportError
 from onnx_export.facts import draft_manifest, name_dimensions
@@ -7,7 +9,9 @@ from onnx_export.folder import check_target, next_version, publish
 from onnx_export.inputs import CheckInputs, random_inputs, real_inputs
 from onnx_export.prune import prune_run
 from onnx_export.request import Exported, Request
+from onnx_export.sign import load_private_key
 from onnx_export.trained_run import TrainedRun, doubts
+from onnx_export.triton import triton_folders, write_triton
 
 
 def export_run(
@@ -24,23 +28,38 @@ def export_run(
         ExportError: the run is doubtful, the version exists, a name is wrong, or torch and
             ONNX Runtime differ.
     """
+    target = _target(run, request)
+    plan = _plan(run, request, version=int(target.name), open_engine=open_engine)
+    written: list[Written] = []
+    publish(target, lambda folder: written.append(fill_folder(plan, folder)))
+    if request.triton is not None:
+        write_triton(target, plan.draft, repository=request.triton, target=request.arrangement)
+    return Exported(target, written[0].manifest, plan.warnings, written[0].reduction)
+
+
+def _target(run: TrainedRun, request: Request) -> Path:
     name = request.model_name(run.info["data"]["name"])
     version = request.version
     if version is None:
         version = next_version(request.repository, name)
-    target = check_target(request.repository, name=name, version=version)
+    return check_target(request.repository, name=name, version=version)
+
+
+def _plan(run: TrainedRun, request: Request, *, version: int, open_engine: OpenEngine) -> Plan:
+    """Find whatever speaks against the export before anything is written."""
+    key = None if request.signing_key is None else load_private_key(request.signing_key)
     run = name_dimensions(run, request.names)
     inputs, warnings = _inputs_and_warnings(run, force=request.force)
+    name = request.model_name(run.info["data"]["name"])
     notes = []
     if request.pruned:
         run, note = prune_run(run)
         notes.append(note)
         inputs[0] = random_inputs(run.vae.image_shape, run.vae.latent_dim)
     draft = draft_manifest(run, name=name, version=version, images=inputs[-1].images)
-    plan = Plan(run, request, draft, inputs, warnings, notes, open_engine)
-    written: list[Written] = []
-    publish(target, lambda folder: written.append(fill_folder(plan, folder)))
-    return Exported(target, written[0].manifest, warnings, written[0].reduction)
+    if request.triton is not None:
+        triton_folders(draft, request.triton)
+    return Plan(run, request, draft, inputs, warnings, notes, open_engine, key)
 
 
 def _inputs_and_warnings(run: TrainedRun, *, force: bool) -> tuple[list[CheckInputs], list[str]]:

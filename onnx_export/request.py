@@ -26,6 +26,8 @@ class Request:
         precision: of weights and activations.
         max_error_percent: what a reduced precision may move a value by, in percent of its range.
         target: the processor that the layers are arranged for; see `arrangement`.
+        signing_key: PEM file of the Ed25519 private key to sign the manifest with.
+        triton: a Triton model repository to add the graphs to.
     """
 
     repository: Path
@@ -37,6 +39,8 @@ class Request:
     precision: Precision = "float32"
     max_error_percent: float = MAX_ERROR_PERCENT
     target: Target = "cpu"
+    signing_key: Path | None = None
+    triton: Path | None = None
 
     @property
     def arrangement(self) -> Target:

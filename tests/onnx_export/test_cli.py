@@ -86,3 +86,23 @@ def test_cli_interrupted_exits_with_130(
     monkeypatch.setattr(onnx_export.cli, "read_run", interrupt)
     assert run_cli(tmp_path, "--to", tmp_path / "repository") == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_cli_in_reduced_precision_prints_cost_and_speed(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(run_dir, "--to", tmp_path, "--precision", "float16", "--name", "half") == 0
+
+    output = capsys.readouterr().out
+    assert "Largest change against float32 over images not used to calibrate: z3 by " in output
+    assert "Speed here, one thread: encoder " in output
+
+
+def test_cli_with_an_unknown_precision_exits_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(tmp_path, "--to", tmp_path, "--precision", "int4") == 2
+    errors = capsys.readouterr().err
+    assert "int4" in errors
+    assert "float16" in errors

@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from onnx_export.contents import open_service_engine
 from onnx_export.errors import ExportError
@@ -245,3 +247,35 @@ def test_export_pruned_serves_the_relevant_dimensions_only(run: TrainedRun, tmp_
     assert (
         "Pruned: of 4 latent dimensions only the 2" in (pruned.folder / "MODEL_CARD.md").read_text()
     )
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_export_signs_the_manifest_and_adds_to_triton(run: TrainedRun, tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "private.pem").write_bytes(pem)
+    request = Request(
+        tmp_path / "models", signing_key=tmp_path / "private.pem", triton=tmp_path / "triton"
+    )
+
+    folder = export_run(run, request).folder
+
+    signature = (folder / "manifest.json.sig").read_bytes()
+    key.public_key().verify(signature, (folder / "manifest.json").read_bytes())
+    copied = tmp_path / "triton" / "oval-dsprites-32-decoder" / "1" / "model.onnx"
+    assert copied.read_bytes() == (folder / "decoder.onnx").read_bytes()
+
+
+def test_export_looks_for_the_triton_version_before_it_writes(
+    run: TrainedRun, tmp_path: Path
+) -> None:
+    (tmp_path / "triton" / "oval-dsprites-32-encoder" / "1").mkdir(parents=True)
+    with pytest.raises(ExportError, match="a version is never overwritten: "):
+        export_run(run, Request(tmp_path / "models", triton=tmp_path / "triton"))
+    assert not (tmp_path / "models").exists()
+
+
+def test_export_looks_for_the_key_before_it_writes(run: TrainedRun, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="cannot read the key"):
+        export_run(run, Request(tmp_path / "models", signing_key=tmp_path / "none.pem"))
+    assert not (tmp_path / "models").exists()

@@ -1,0 +1,130 @@
+"""A model repository for Triton Inference Server, whose ONNX Runtime backend runs the same graphs.
+
+REPOSITORY/NAME-encoder/config.pbtxt and VERSION/model.onnx, and the same for NAME-decoder. Triton
+batches requests of several clients itself.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from onnx_export.errors import ExportError
+from onnx_export.folder import publish
+from onnx_export.network_graphs import Target
+from service.models.artifact import Manifest
+
+MAX_BATCH_SIZE = 64
+PREFERRED_BATCH_SIZES = (8, 16, 32)
+MAX_QUEUE_DELAY_US = 500
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    name: str
+    data_type: str
+    dims: Sequence[int]
+
+
+def triton_folders(manifest: Manifest, repository: Path) -> dict[str, Path]:
+    """Where each graph of this version belongs.
+
+    Raises:
+        ExportError: the version is there already.
+    """
+    folders = {
+        part: repository / f"{manifest.name}-{part}" / str(manifest.version)
+        for part in ("encoder", "decoder")
+    }
+    for folder in folders.values():
+        if folder.exists():
+            raise ExportError(
+                f"a version is never overwritten: `{folder}` exists; choose another `--version` or "
+                "another folder for `--triton`"
+            )
+    return folders
+
+
+def write_triton(
+    model_folder: Path, manifest: Manifest, *, repository: Path, target: Target
+) -> None:
+    """Add this version to the repository; a failure leaves no half of it.
+
+    Args:
+        model_folder: the checked folder that the graphs are copied from.
+        manifest: of that folder.
+        repository: created if missing.
+        target: the processor that Triton shall run the graphs on.
+    """
+    folders = triton_folders(manifest, repository)
+    done: list[Path] = []
+    try:
+        for part, folder in folders.items():
+            publish(folder, partial(_copy, model_folder / f"{part}.onnx"))
+            done.append(folder)
+            config = triton_config(manifest, part=part, target=target)
+            _replace(folder.parent / "config.pbtxt", config)
+    except BaseException:
+        for folder in done:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def triton_config(manifest: Manifest, *, part: str, target: Target) -> str:
+    """The text of `config.pbtxt`; dims leave out the batch, as `max_batch_size` implies it.
+
+    A second thread inside an operation makes these small graphs slower on CPUs, so instances there
+    have one thread each.
+    """
+    latents = [manifest.latent_dim]
+    pixels = list(manifest.image.shape)
+    tensors = {
+        "encoder": (
+            [_Tensor("image", "TYPE_UINT8", pixels)],
+            [_Tensor("mu", "TYPE_FP32", latents), _Tensor("logvar", "TYPE_FP32", latents)],
+        ),
+        "decoder": (
+            [_Tensor("z", "TYPE_FP32", latents)],
+            [_Tensor("image", "TYPE_FP32", pixels)],
+        ),
+    }
+    inputs, outputs = tensors[part]
+    lines = [
+        f'name: "{manifest.name}-{part}"',
+        'backend: "onnxruntime"',
+        f"max_batch_size: {MAX_BATCH_SIZE}",
+        _tensor_list("input", inputs),
+        _tensor_list("output", outputs),
+        "dynamic_batching {",
+        f"  preferred_batch_size: {list(PREFERRED_BATCH_SIZES)}",
+        f"  max_queue_delay_microseconds: {MAX_QUEUE_DELAY_US}",
+        "}",
+        f"instance_group [ {{ kind: KIND_{target.upper()} }} ]",
+    ]
+    if target == "cpu":
+        lines += [_parameter(f"{kind}_op_thread_count", "1") for kind in ("intra", "inter")]
+    return "\n".join(lines) + "\n"
+
+
+def _tensor_list(field: str, tensors: Sequence[_Tensor]) -> str:
+    entries = ",\n".join(
+        f'  {{ name: "{tensor.name}" data_type: {tensor.data_type} dims: {list(tensor.dims)} }}'
+        for tensor in tensors
+    )
+    return f"{field} [\n{entries}\n]"
+
+
+def _parameter(key: str, value: str) -> str:
+    return f'parameters {{ key: "{key}" value: {{ string_value: "{value}" }} }}'
+
+
+def _copy(graph: Path, hidden: Path) -> None:
+    shutil.copyfile(graph, hidden / "model.onnx")
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
