@@ -1,7 +1,7 @@
 """Query strings and options: what is read, and that nothing else than one problem is raised."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.api.parameters import (
@@ -29,6 +29,7 @@ def test_parse_query_reads_every_parameter() -> None:
     assert query.dims == ("3", "x position")
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.binary(max_size=200))
 def test_parse_query_reads_or_refuses_any_bytes(query_string: bytes) -> None:
     text = b"dims=" + query_string.replace(b"&", b"").replace(b";", b"")
