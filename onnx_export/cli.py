@@ -1,23 +1,23 @@
 """`rfvae-export`: from a run folder to a folder that the service reads."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from onnx_export.errors import ExportError
-from onnx_export.export import export_run
-from onnx_export.loss import describe
-from onnx_export.network_graphs import Target
-from onnx_export.quantize import Precision
-from onnx_export.request import MAX_ERROR_PERCENT, Exported, Reduction, Request
-from onnx_export.trained_run import read_run
+from onnx_export.forms import MAX_ERROR_PERCENT, Precision, Target
 from service.errors import ServiceError
-from service.models.artifact import Manifest
 from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from onnx_export.request import Exported, Reduction
+    from service.models.artifact import Manifest
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -71,6 +71,10 @@ def export(
     ] = None,
 ) -> None:
     """Write a checked ONNX model folder: TO/NAME/VERSION appears whole or not at all."""
+    from onnx_export.export import export_run
+    from onnx_export.request import Request
+    from onnx_export.trained_run import read_run
+
     request = Request(
         repository=to,
         name=name,
@@ -127,6 +131,8 @@ def _checks(manifest: Manifest) -> list[str]:
 
 
 def _costs(reduction: Reduction) -> list[str]:
+    from onnx_export.loss import describe
+
     speed = {"encoder": reduction.speed.encoder, "decoder": reduction.speed.decoder}
     return [
         describe(reduction.loss),

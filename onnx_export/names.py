@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from onnx_export.errors import ExportError
 
 MAX_LENGTH = 80
+RESERVED = ("relevant", "all")  # what the service takes for sets of dimensions
 
 
 def parse_names(text: str, latent_dim: int) -> dict[int, str]:
@@ -51,6 +52,11 @@ def _parse_part(part: str, latent_dim: int) -> tuple[int, str]:
     if len(name) > MAX_LENGTH or not name.isprintable() or name.isdecimal():
         raise ExportError(
             f"a name is 1 to {MAX_LENGTH} printable characters and not a number: got {name!r}"
+        )
+    if name in RESERVED:
+        raise ExportError(
+            f"`relevant` and `all` are sets of dimensions in the service: got `{part}`; choose "
+            "another name"
         )
     if int(number) >= latent_dim:
         raise ExportError(

@@ -1,18 +1,17 @@
 """The two graphs of a model, arranged for the processor that will run them."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from onnx import ModelProto
 
+from onnx_export.forms import Target
 from onnx_export.graphs import export_graph
 from onnx_export.phases import split_transposed_convolutions
 from onnx_export.rewrite import fold_input_scale
 from onnx_export.wrappers import DecoderGraph, EncoderGraph
 from training.networks import VAE
 
-Target = Literal["cpu", "gpu"]
 Graphs = Mapping[str, ModelProto]
 
 

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +18,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-Precision = Literal["float32", "float16", "int8"]
+from onnx_export.forms import Precision
+
 Calibration = Mapping[str, NDArray[Any]]
 
 _INT8_OPERATORS = ["Conv", "ConvTranspose", "Gemm", "Relu", "Reshape", "Transpose"]

@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnx_export.forms import MAX_ERROR_PERCENT, Precision, Target
 from onnx_export.loss import Loss, Speed
-from onnx_export.network_graphs import Target
-from onnx_export.quantize import Precision
 from service.models.artifact import Manifest
-
-MAX_ERROR_PERCENT = 5.0
 
 
 @dataclass(frozen=True)

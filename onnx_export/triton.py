@@ -13,7 +13,7 @@ from pathlib import Path
 
 from onnx_export.errors import ExportError
 from onnx_export.folder import publish
-from onnx_export.network_graphs import Target
+from onnx_export.forms import Target
 from service.models.artifact import Manifest
 
 MAX_BATCH_SIZE = 64

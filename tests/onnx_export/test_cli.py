@@ -1,10 +1,12 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-import onnx_export.cli
+import onnx_export.trained_run
 from onnx_export.cli import main
 
 
@@ -83,7 +85,7 @@ def test_cli_interrupted_exits_with_130(
     def interrupt(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(onnx_export.cli, "read_run", interrupt)
+    monkeypatch.setattr(onnx_export.trained_run, "read_run", interrupt)
     assert run_cli(tmp_path, "--to", tmp_path / "repository") == 130
     assert "Traceback" not in capsys.readouterr().err
 
@@ -106,3 +108,8 @@ def test_cli_with_an_unknown_precision_exits_with_2(
     errors = capsys.readouterr().err
     assert "int4" in errors
     assert "float16" in errors
+
+
+def test_cli_help_does_not_wait_for_torch() -> None:
+    program = "import sys, onnx_export.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from onnx_export.contents import open_service_engine
 from onnx_export.errors import ExportError
 from onnx_export.export import export_run
+from onnx_export.forms import Precision
 from onnx_export.inputs import Bytes, Floats
-from onnx_export.quantize import Precision
 from onnx_export.request import Exported, Request
 from onnx_export.trained_run import TrainedRun, read_run
 from onnx_export.verify import Engine, Reference

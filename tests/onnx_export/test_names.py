@@ -28,6 +28,7 @@ def test_names_empty_text_names_nothing() -> None:
         ("scale=4", "dimensions go from 0 to 3: got 4 for `scale` in `--names`"),
         ("a=1,b=1", "each dimension and each name occurs once in `--names`: got `b=1` again"),
         ("a=1,a=2", "each dimension and each name occurs once in `--names`: got `a=2` again"),
+        ("all=1", "`relevant` and `all` are sets of dimensions in the service: got `all=1`"),
         ("7=1", "a name is 1 to 80 printable characters and not a number: got '7'"),
         ("a\tb=1", "a name is 1 to 80 printable characters and not a number: got 'a\\tb'"),
         ("x" * 81 + "=1", "a name is 1 to 80 printable characters and not a number"),

@@ -3,9 +3,10 @@ import pytest
 import torch
 from onnx import ModelProto
 
+from onnx_export.forms import Target
 from onnx_export.graphs import serialize, tidy
 from onnx_export.inputs import random_inputs
-from onnx_export.network_graphs import Graphs, Target, arrange, trace_graphs
+from onnx_export.network_graphs import Graphs, arrange, trace_graphs
 from onnx_export.verify import Reference
 from service.runtime.sessions import open_session
 from training.networks import VAE
