@@ -1,7 +1,6 @@
 """Builds the application: parts, routes, layers, and what happens at start and end."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from importlib.metadata import version
@@ -32,7 +31,6 @@ from service.middleware.request_id import RequestId
 from service.models.registry import Registry
 from service.models.repository import require_versions, scan
 from service.models.served import LoadOptions, load_model
-from service.observability.logging import log_event
 from service.observability.metrics import Metrics
 from service.observability.model_metrics import ReadyModel
 from service.offload import Offload
@@ -161,8 +159,6 @@ async def _load_models(service: Service) -> None:
         failure = error
     _show_models(service.registry, service.metrics)
     service.lifecycle.settle(failure)
-    if failure is not None:
-        log_event(logging.ERROR, "start_failed", reason=failure.detail)
 
 
 def _show_models(registry: Registry, metrics: Metrics) -> None:

@@ -15,7 +15,9 @@ from starlette.types import ASGIApp
 from service.api.call import Service
 from service.app import create_app
 from service.lifecycle import Lifecycle
+from service.models.artifact import load_manifest, verify_files
 from service.models.registry import Registry
+from service.models.repository import require_versions, scan
 from service.settings import Settings
 
 BACKLOG = 2048
@@ -118,6 +120,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
         ServiceError: the models cannot be loaded.
     """
     listener = bind(settings.host, settings.port)
+    _check_files(settings)
     app = create_app(settings)
     service: Service = app.state.service
     server = Server(app, settings, service.lifecycle)
@@ -134,6 +137,14 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
         runner.run(serve())
     if service.lifecycle.failure is not None:
         raise service.lifecycle.failure
+
+
+def _check_files(settings: Settings) -> None:
+    """Refuses damaged folders before anything starts, so that the error is the only line."""
+    found = scan(settings.model_repository)
+    require_versions(found, settings.model_repository)
+    for one in found:
+        verify_files(one.folder, load_manifest(one.folder))
 
 
 def _welcome(registry: Registry, url: str, say: Callable[[str], None]) -> None:

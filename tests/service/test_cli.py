@@ -76,8 +76,7 @@ def test_serve_refuses_a_missing_repository(tmp_path: Path) -> None:
     done = run("serve", "--port", "0", "--models", str(tmp_path / "nowhere"))
 
     assert done.returncode == 1
-    assert "nowhere` does not exist or is no folder" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    assert re.fullmatch(r"error: .*nowhere` does not exist or is no folder; .*\n", done.stderr)
 
 
 def test_serve_refuses_a_tampered_file(folder: Path) -> None:
@@ -86,8 +85,7 @@ def test_serve_refuses_a_tampered_file(folder: Path) -> None:
     done = run("serve", "--port", "0", "--models", str(folder.parents[1]))
 
     assert done.returncode == 1
-    assert re.search(r"^error: `.*decoder\.onnx` was changed after the export", done.stderr, re.M)
-    assert "Traceback" not in done.stderr
+    assert re.fullmatch(r"error: `.*decoder\.onnx` was changed after the export: .*\n", done.stderr)
 
 
 def test_serve_refuses_a_manifest_of_a_later_format(folder: Path) -> None:
@@ -97,8 +95,7 @@ def test_serve_refuses_a_manifest_of_a_later_format(folder: Path) -> None:
     done = run("serve", "--port", "0", "--models", str(folder.parents[1]))
 
     assert done.returncode == 1
-    assert re.search(r"^error: .*has format 2; this service reads up to 1", done.stderr, re.M)
-    assert "Traceback" not in done.stderr
+    assert re.fullmatch(r"error: .*has format 2; this service reads up to 1; .*\n", done.stderr)
 
 
 def test_serve_refuses_a_port_in_use(repository: Path) -> None:
