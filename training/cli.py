@@ -83,17 +83,25 @@ def report(
 
 
 @app.command()
-def datasets() -> None:
-    """List the sets of images that this program draws."""
-    from training.data import PROCEDURAL
-    from training.data.sprites import SIZES
+def datasets(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Set to look at.")] = None,
+    out: Annotated[Path | None, typer.Option(help="PNG file for a sheet of its samples.")] = None,
+    size: Annotated[int, typer.Option(help="Pixels across.")] = 64,
+    seed: Annotated[int, typer.Option(help="Seed of the samples.")] = 0,
+) -> None:
+    """List the sets of images that this program draws, or draw a sheet of one."""
+    from training.config import DataConfig
+    from training.sample_sheet import describe_sets, draw_sheet
 
-    for name, factors in PROCEDURAL.items():
-        pairs = zip(factors.factor_names, factors.factor_sizes, strict=True)
-        sizes = " or ".join(str(size) for size in SIZES)
-        _say(f"{name}: {factors.n_images:,} images, {sizes} pixels wide, black and white")
-        _say("    factors: " + ", ".join(f"{factor} {size}" for factor, size in pairs))
-    _say("Next: rfvae-train run training/configs/oval-dsprites.toml --out runs/oval-dsprites")
+    if out is not None and name is None:
+        raise typer.BadParameter("a sheet needs the NAME of a set", param_hint="--out")
+    for line in describe_sets(name):
+        _say(line)
+    if out is not None:
+        draw_sheet(DataConfig(name=name or "", size=size), out, seed=seed)
+        _say(f"Drawn: {out}")
+    elif name is None:
+        _say("Next: rfvae-train run training/configs/oval-dsprites.toml --out runs/oval-dsprites")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -72,11 +72,11 @@ def reconstructions_figure(images: Tensor, reconstructions: Tensor) -> Figure:
         reconstructions: Same shape.
     """
     difference = (reconstructions - images).mean(dim=1).numpy()  # (batch, height, width)
-    rows = [_colored(images), _colored(reconstructions), _diverging(difference)]
-    figure, axes = _sheet(np.stack(rows), label_width=130, top=16)
-    _label(axes[0], "original")
-    _label(axes[1], "reconstruction")
-    _label(axes[2], "difference", "red: too bright", "blue: too dark")
+    rows = [colored(images), colored(reconstructions), _diverging(difference)]
+    figure, axes = sheet(np.stack(rows), label_width=130, top=16)
+    label(axes[0], "original")
+    label(axes[1], "reconstruction")
+    label(axes[2], "difference", "red: too bright", "blue: too dark")
     return figure
 
 
@@ -87,13 +87,13 @@ def traversals_figure(frames: Tensor, rows: Sequence[Row]) -> Figure:
         frames: (len(rows), steps, channels, height, width) in [0, 1].
         rows: Rows of a report's `dims` in the order of `frames`, relevant ones first.
     """
-    strips = np.stack([_colored(row) for row in frames])
+    strips = np.stack([colored(row) for row in frames])
     n_relevant = sum(row["relevant"] for row in rows)
-    figure, axes = _sheet(strips, label_width=190, top=34, gap_after=n_relevant - 1)
+    figure, axes = sheet(strips, label_width=190, top=34, gap_after=n_relevant - 1)
     for axis, row in zip(axes, rows, strict=True):
         low, high = row["mu_quantiles"]["1"], row["mu_quantiles"]["99"]
         text = f"relevance {row['relevance']:.2f} · {row['mean_kl']:.2f} nats"
-        _label(
+        label(
             axis,
             f"dimension {row['dim']}",
             text,
@@ -126,7 +126,7 @@ def _traverse(vae: VAE, source: ImageSource, rows: Sequence[Row]) -> Tensor:
     return torch.stack(frames)
 
 
-def _colored(images: Tensor) -> Pixels:
+def colored(images: Tensor) -> Pixels:
     """(batch, channels, height, width) to (batch, height, width, 3)."""
     channels_last = images.clamp(0, 1).permute(0, 2, 3, 1).double().numpy()
     if channels_last.shape[-1] == 3:
@@ -142,7 +142,7 @@ def _diverging(values: Pixels) -> Pixels:
     return np.asarray(1 - share * (1 - tint))
 
 
-def _sheet(
+def sheet(
     strips: Pixels, *, label_width: int, top: int, gap_after: int = -1
 ) -> tuple[Figure, list[Axes]]:
     """A figure with one axis a strip, sized so that image pixels fall on whole screen pixels.
@@ -176,7 +176,7 @@ def _sheet(
     return figure, axes
 
 
-def _label(axis: Axes, *lines: str, faint: bool = False) -> None:
+def label(axis: Axes, *lines: str, faint: bool = False) -> None:
     """Lines of text left of an axis, the first one in bold."""
     for number, line in enumerate(lines):
         offset = (len(lines) - 1) * 7.5 - 15 * number

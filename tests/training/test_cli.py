@@ -281,6 +281,32 @@ def test_datasets_lists_the_sets_with_their_factors(capsys: pytest.CaptureFixtur
     assert "dsprites: 737,280 images" in output
     assert "factors: shape 3, scale 6, orientation 40, x 32, y 32" in output
     assert "oval-dsprites: 245,760 images" in output
+    assert "linear-gaussian: rows of 16 numbers" in output
+
+
+def test_datasets_draws_a_sheet_of_one_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "sheet.png"
+    assert call("datasets", "xy-object", "--size", 32, "--out", path) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"Drawn: {path}"
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--out", "sheet.png"], 2, "a sheet needs the NAME of a set"),
+        (["cars"], 1, "got `cars`; choose one of them"),
+        (["linear-gaussian", "--out", "sheet.png"], 1, "only images can be drawn"),
+        (["xy-object", "--size", "48", "--out", "sheet.png"], 1, "drawn at one of the sizes"),
+    ],
+)
+def test_datasets_explains_what_it_cannot_draw(
+    arguments: list[str], code: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("datasets", *arguments) == code
+    assert text in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["run", "resume", "evaluate", "report", "datasets"])

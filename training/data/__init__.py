@@ -5,14 +5,15 @@ from typing import Protocol
 from torch import Tensor
 
 from training.config import DataConfig
+from training.data.catalog import DRAWN
 from training.data.dsprites_file import DspritesFile
+from training.data.factor_table import FactorTable
 from training.data.ground_truth import GroundTruth
-from training.data.sprites import FACTORS, Sprites
 from training.errors import DataError
 
-__all__ = ["PROCEDURAL", "GroundTruth", "ImageSource", "open_images"]
+__all__ = ["DRAWN", "FactorTable", "Factors", "GroundTruth", "ImageSource", "open_images"]
 
-PROCEDURAL = FACTORS
+Factors = GroundTruth | FactorTable
 
 
 class ImageSource(Protocol):
@@ -34,13 +35,13 @@ class ImageSource(Protocol):
         ...
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
+    def image_shape(self) -> tuple[int, ...]:
+        """(channels, height, width), or (n_columns,) of a set of vectors."""
         ...
 
     @property
-    def factors(self) -> GroundTruth | None:
-        """The grid behind the images, or None where it is unknown."""
+    def factors(self) -> Factors | None:
+        """The grid or the table behind the images, or None where it is unknown."""
         ...
 
     def sha256(self) -> str:
@@ -48,7 +49,7 @@ class ImageSource(Protocol):
         ...
 
     def images(self, indices: Tensor) -> Tensor:
-        """(batch,) int64 -> (batch, channels, height, width) float32 in [0, 1]."""
+        """(batch,) int64 -> (batch, *image_shape) float32; images are in [0, 1]."""
         ...
 
 
@@ -58,13 +59,14 @@ def open_images(config: DataConfig) -> ImageSource:
     Raises:
         DataError: The name is unknown, or the file is not what the name promises.
     """
-    if config.name not in PROCEDURAL:
+    if config.name not in DRAWN:
         raise DataError(
-            f"`data.name` must be one of {', '.join(PROCEDURAL)}: got `{config.name}`; "
+            f"`data.name` must be one of {', '.join(DRAWN)}: got `{config.name}`; "
             "see `rfvae-train datasets`"
         )
     if config.path is None:
-        return Sprites(config.name, size=config.size)
+        images: ImageSource = DRAWN[config.name].make(config.name, size=config.size)
+        return images
     images = DspritesFile(config.name, path=config.path)
     if images.image_shape[1:] != (config.size, config.size):
         raise DataError(

@@ -58,3 +58,7 @@ class GroundTruth:
             for k, values in enumerate(self.factor_values)
         ]
         return torch.stack(columns, dim=-1)  # (batch, n_factors)
+
+    def values_at(self, indices: Tensor) -> Tensor:
+        """Values in natural units of images, (batch,) -> (batch, n_factors), float64."""
+        return self.values_of(self.factors_of(indices))
