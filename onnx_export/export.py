@@ -1,5 +1,6 @@
 """The whole way from a run folder to a checked model folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from onnx_export.contents import OpenEngine, Plan, Written, fill_folder, open_service_engine
@@ -47,6 +48,7 @@ def _target(run: TrainedRun, request: Request) -> Path:
 
 def _plan(run: TrainedRun, request: Request, *, version: int, open_engine: OpenEngine) -> Plan:
     """Find whatever speaks against the export before anything is written."""
+    _require_images(run.vae.image_shape)
     key = None if request.signing_key is None else load_private_key(request.signing_key)
     run = name_dimensions(run, request.names)
     inputs, warnings = _inputs_and_warnings(run, force=request.force)
@@ -60,6 +62,14 @@ def _plan(run: TrainedRun, request: Request, *, version: int, open_engine: OpenE
     if request.triton is not None:
         triton_folders(draft, request.triton)
     return Plan(run, request, draft, inputs, warnings, notes, open_engine, key)
+
+
+def _require_images(shape: Sequence[int]) -> None:
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise ExportError(
+            "the service reads images of 1 or 3 channels: this model's samples have the shape "
+            f"{tuple(shape)}; use it from Python with `training.checkpoint.load_model`"
+        )
 
 
 def _inputs_and_warnings(run: TrainedRun, *, force: bool) -> tuple[list[CheckInputs], list[str]]:

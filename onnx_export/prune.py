@@ -34,8 +34,8 @@ def prune_run(run: TrainedRun) -> tuple[TrainedRun, str]:
         what the pruning cost.
 
     Raises:
-        ExportError: no dimension is relevant, the training images are missing, or the network does
-            not end and begin with linear layers.
+        ExportError: no dimension is relevant.
+        TrainingError: the training images are missing.
     """
     kept = list(run.report["relevant_dims"])
     if not kept:
@@ -68,10 +68,7 @@ def prune_vae(vae: VAE, kept: Sequence[int], *, means: Tensor) -> VAE:
     dims = torch.tensor(kept)
     fixed = torch.ones(vae.latent_dim, dtype=torch.bool)
     fixed[dims] = False
-    head = _linear(list(pruned.encoder.modules())[::-1])
-    first = _linear(list(pruned.decoder.modules()))
-    if head.out_features != 2 * vae.latent_dim or first.in_features != vae.latent_dim:
-        raise ExportError("pruning needs a linear layer on either side of the code")
+    head, first = pruned.mu_head(), pruned.decoder_input()
     weight, bias = first.weight.double(), first.bias.double()
     shifted = bias + weight[:, fixed] @ means.double()[fixed]  # (hidden_units,)
     _set(first, weight[:, dims], shifted)
@@ -79,14 +76,6 @@ def prune_vae(vae: VAE, kept: Sequence[int], *, means: Tensor) -> VAE:
     _set(head, head.weight[rows], head.bias[rows])
     pruned.latent_dim = len(kept)
     return pruned
-
-
-def _linear(layers: Sequence[nn.Module]) -> nn.Linear:
-    """The first linear layer; nothing but containers and activations may come before it."""
-    for layer in layers:
-        if isinstance(layer, nn.Linear):
-            return layer
-    raise ExportError("pruning needs a linear layer on either side of the code")
 
 
 def _set(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:

@@ -279,3 +279,15 @@ def test_export_looks_for_the_key_before_it_writes(run: TrainedRun, tmp_path: Pa
     with pytest.raises(ExportError, match="cannot read the key"):
         export_run(run, Request(tmp_path / "models", signing_key=tmp_path / "none.pem"))
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("shape", [(12,), (4, 32, 32)])
+def test_export_refuses_samples_that_the_service_cannot_read(
+    run_dir: Path, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    other = read_run(run_dir)
+    other.vae.image_shape = shape
+    message = f"this model's samples have the shape {shape}; use it from Python with"
+    with pytest.raises(ExportError, match=re.escape(message)):
+        export_run(other, Request(tmp_path / "models"))
+    assert not (tmp_path / "models").exists()
