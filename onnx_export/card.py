@@ -1,17 +1,14 @@
 """MODEL_CARD.md: where the model comes from, what it found, how good it is, what it cannot do."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from onnx_export.facts import public_config
+from onnx_export.markdown import table
+from onnx_export.scores import score_section
 from onnx_export.trained_run import TrainedRun
 from service.models.artifact import Dimension, Manifest
 from training.config import config_toml
 
-METRIC_TITLES = {
-    "factor_vae_score": "Metric I (FactorVAE score: one factor fixed)",
-    "one_factor_varied_score": "Metric II (one factor varied)",
-}
 _HALF_TURN = (
     "An ellipse looks the same after half a turn. The data holds orientations over a full turn, "
     "so each picture occurs twice: the orientation factor says the angle up to half a turn, never "
@@ -51,7 +48,7 @@ def model_card(
         _factors(manifest),
         _picture("relevance.png", "Relevance and KL by dimension", shown),
         _disagreements(run.report["disagreements"]),
-        _scores(run),
+        score_section(run.evaluation),
         _checks(manifest),
         _limits(run),
         _settings(run),
@@ -95,7 +92,7 @@ def _training(run: TrainedRun, manifest: Manifest) -> str:
         "finished": manifest.created,
         "code, torch": f"{facts.code_version}, {facts.torch_version}",
     }
-    return "## Training\n\n" + _table(("", ""), rows.items())
+    return "## Training\n\n" + table(("", ""), rows.items())
 
 
 def _factors(manifest: Manifest) -> str:
@@ -112,7 +109,7 @@ def _factors(manifest: Manifest) -> str:
     )
     rows = [_factor_row(manifest.dimensions[dim]) for dim in order]
     return (
-        f"## What it found\n\n{_table(header, rows)}\n\nRule: {manifest.relevance_rule} Ranges are "
+        f"## What it found\n\n{table(header, rows)}\n\nRule: {manifest.relevance_rule} Ranges are "
         "quantiles of mu over the training images; sensitivity is how much the pixels change with "
         "the dimension."
     )
@@ -137,37 +134,13 @@ def _disagreements(texts: Sequence[str]) -> str:
     return "Where the votes disagree:\n\n" + "\n".join(f"- {text}" for text in texts)
 
 
-def _scores(run: TrainedRun) -> str:
-    if run.evaluation is None:
-        return (
-            "## Scores\n\nNot evaluated. `rfvae-train evaluate RUN` before the export adds "
-            "Metrics I and II (for data with known factors)."
-        )
-    header = ("", "as in the paper", "held-out votes, dead dimensions masked", "95 % interval")
-    metrics: Mapping[str, Any] = run.evaluation["metrics"]
-    rows = [
-        (METRIC_TITLES.get(name, name), *_score_cells(metrics[name])) for name in sorted(metrics)
-    ]
-    return f"## Scores\n\n{_table(header, rows)}\n\nEvaluated with seed {run.evaluation['seed']}."
-
-
-def _score_cells(result: Mapping[str, Any]) -> tuple[str, str, str]:
-    robust = result.get("robust", {})
-    interval = robust.get("ci95")
-    return (
-        _percent(result.get("paper", {}).get("score")),
-        _percent(robust.get("eval_accuracy")),
-        " … ".join(_percent(end) for end in interval) if interval else "not measured",
-    )
-
-
 def _checks(manifest: Manifest) -> str:
     parity = manifest.parity
     batches = ", ".join(str(batch) for batch in parity.batches)
     rows = [(name, f"{getattr(parity, name):.1e}") for name in ("mu", "logvar", "image")]
     return (
         f"## Checks\n\nLargest difference between torch and ONNX Runtime, batches of {batches} "
-        f"(at most {parity.tolerance:g} is allowed):\n\n{_table(('output', 'difference'), rows)}"
+        f"(at most {parity.tolerance:g} is allowed):\n\n{table(('output', 'difference'), rows)}"
     )
 
 
@@ -189,15 +162,6 @@ def _limits(run: TrainedRun) -> str:
 def _settings(run: TrainedRun) -> str:
     settings = config_toml(public_config(run.config)).strip()
     return f"## Settings\n\n`config.toml`:\n\n```toml\n{settings}\n```"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-
-
-def _percent(score: float | None) -> str:
-    return "not measured" if score is None else f"{100 * score:.1f} %"
 
 
 def _duration(seconds: float) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from onnx_export.graphs import OPSET
 from onnx_export.inputs import Bytes
 from onnx_export.names import complete_names, parse_names
+from onnx_export.scores import scores
 from onnx_export.trained_run import TrainedRun
 from onnx_export.verify import TOLERANCE
 from service.models.artifact import (
@@ -122,17 +123,6 @@ def image_spec(image_shape: Sequence[int], images: Bytes) -> ImageSpec:
         width=width,
         polarity="light_on_dark" if brightness < 0.5 else "dark_on_light",
     )
-
-
-def scores(evaluation: Mapping[str, Any] | None) -> dict[str, float]:
-    """Each metric in the paper's way by its own name, in the robust way with `_robust` added."""
-    found: dict[str, float] = {}
-    for name, result in sorted((evaluation or {}).get("metrics", {}).items()):
-        if "paper" in result:
-            found[name] = float(result["paper"]["score"])
-        if "robust" in result:
-            found[f"{name}_robust"] = float(result["robust"]["eval_accuracy"])
-    return found
 
 
 def quantiles(values: Mapping[str, float]) -> Quantiles:

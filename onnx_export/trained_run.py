@@ -60,7 +60,7 @@ def read_run(path: Path) -> TrainedRun:
 
 def doubts(run: TrainedRun) -> list[str]:
     """Say why this run may not be worth exporting; empty for a good one."""
-    return [*_unfinished(run), *_stale_report(run), *_not_finite(run), *_nothing_relevant(run)]
+    return [*_unfinished(run), *_stale(run), *_not_finite(run), *_nothing_relevant(run)]
 
 
 def _read_report(path: Path) -> Mapping[str, Any]:
@@ -99,13 +99,18 @@ def _unfinished(run: TrainedRun) -> Iterator[str]:
         )
 
 
-def _stale_report(run: TrainedRun) -> Iterator[str]:
-    step = run.report.get("run", {}).get("step", run.loaded.step)
-    if step != run.loaded.step:
-        yield (
-            f"its report is out of date: `report.json` describes step {step}, the checkpoint is at "
-            f"step {run.loaded.step}; run `rfvae-train report {run.path}` again"
-        )
+def _stale(run: TrainedRun) -> Iterator[str]:
+    steps = {
+        "report": run.report.get("run", {}).get("step", run.loaded.step),
+        "evaluation": (run.evaluation or {}).get("step", run.loaded.step),
+    }
+    commands = {"report": "report", "evaluation": "evaluate"}
+    for name, step in steps.items():
+        if step != run.loaded.step:
+            yield (
+                f"its {name} is out of date: `{name}.json` describes step {step}, the checkpoint "
+                f"is at step {run.loaded.step}; run `rfvae-train {commands[name]} {run.path}` again"
+            )
 
 
 def _not_finite(run: TrainedRun) -> Iterator[str]:

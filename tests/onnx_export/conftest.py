@@ -29,18 +29,22 @@ CONFIG = {
 QUANTILES = {"1": -2.0, "5": -1.5, "25": -0.5, "50": 0.0, "75": 0.5, "95": 1.5, "99": 2.0}
 EVALUATION = {
     "format_version": 1,
+    "step": 2,
     "seed": 0,
     "n_votes": 800,
+    "factor_names": ["scale", "orientation"],
     "metrics": {
         "factor_vae_score": {
-            "paper": {"score": 1.0},
+            "paper": {"score": 1.0, "ci95": None, "factor_accuracy": [1.0, 1.0]},
+            "relevant": {"eval_accuracy": 1.0},
             "robust": {"eval_accuracy": 0.9875, "ci95": [0.97, 0.995]},
         },
         "one_factor_varied_score": {
-            "paper": {"score": 0.954},
+            "paper": {"score": 0.954, "ci95": [0.94, 0.97], "factor_accuracy": [1.0, 0.9]},
             "robust": {"eval_accuracy": 0.95, "ci95": [0.93, 0.97]},
         },
     },
+    "further_metrics": {"mig": {"score": 0.41}, "n_images": 100},
 }
 
 ChangeRun = Callable[[Callable[[Path], None]], Path]

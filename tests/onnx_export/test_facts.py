@@ -12,7 +12,6 @@ from onnx_export.facts import (
     name_dimensions,
     objective_name,
     public_config,
-    scores,
     training_facts,
 )
 from onnx_export.request import Exported
@@ -95,16 +94,6 @@ def test_image_spec_takes_the_polarity_from_the_border(ground: int, polarity: st
     spec = image_spec((3, 8, 6), images)
 
     assert (spec.channels, spec.height, spec.width, spec.polarity) == (3, 8, 6, polarity)
-
-
-def test_scores_are_named_by_metric_and_by_the_way_it_was_taken(run: TrainedRun) -> None:
-    assert scores(run.evaluation) == {
-        "factor_vae_score": 1.0,
-        "factor_vae_score_robust": 0.9875,
-        "one_factor_varied_score": 0.954,
-        "one_factor_varied_score_robust": 0.95,
-    }
-    assert scores(None) == {}
 
 
 def test_graph_metadata_shows_relevance_names_and_ranges(exported: Exported) -> None:

@@ -83,6 +83,14 @@ def test_doubts_name_an_old_report(run: TrainedRun) -> None:
     ]
 
 
+def test_doubts_name_an_old_evaluation(run: TrainedRun) -> None:
+    old = replace(run, evaluation={"step": 1, "metrics": {}})
+    assert doubts(old) == [
+        "its evaluation is out of date: `evaluation.json` describes step 1, the checkpoint is at "
+        f"step 2; run `rfvae-train evaluate {run.path}` again"
+    ]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_doubts_name_the_tensor_that_is_not_finite(copy: Path, value: float) -> None:
     broken = read_run(copy)
