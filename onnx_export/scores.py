@@ -30,7 +30,7 @@ Evaluation = Mapping[str, Any]
 
 
 def scores(evaluation: Evaluation | None) -> dict[str, float]:
-    """Every score by name, each in [0, 1].
+    """Every score by name.
 
     A metric has its own name in the paper's way, and `_robust` or `_relevant` added for the ways
     that hold votes out.
