@@ -13,7 +13,7 @@ from torch import Tensor
 
 from training.config import Config, config_json, parse_config
 from training.errors import CheckpointError
-from training.networks import VAE
+from training.networks import VAE, SampleShape, make_vae
 from training.run_folder import FORMAT_VERSION, RunFolder, write_atomically
 from training.state import TrainingState, check_tensors, restore_state, state_tensors
 
@@ -25,7 +25,7 @@ class Checkpoint:
     path: Path
     config: Config
     step: int
-    image_shape: tuple[int, int, int]
+    image_shape: SampleShape
     tensors: dict[str, Tensor]
 
 
@@ -79,12 +79,11 @@ def _interpret(path: Path, metadata: Mapping[str, str], tensors: dict[str, Tenso
             f"`{path}` has format {version} and this version reads up to {FORMAT_VERSION}; "
             "upgrade the package"
         )
-    channels, height, width = json.loads(metadata["image_shape"])
     return Checkpoint(
         path=path,
         config=parse_config(json.loads(metadata["config"]), origin=f"the config in `{path}`"),
         step=int(metadata["step"]),
-        image_shape=(channels, height, width),
+        image_shape=tuple(int(side) for side in json.loads(metadata["image_shape"])),
         tensors=tensors,
     )
 
@@ -104,10 +103,9 @@ def load_model(run_dir: Path) -> LoadedRun:
     folder = RunFolder(run_dir)
     run_info = folder.read_info()
     checkpoint = read_checkpoint(folder.checkpoint)
-    model = checkpoint.config.model
-    vae = VAE(checkpoint.image_shape, latent_dim=model.latent_dim, hidden_units=model.hidden_units)
+    vae = make_vae(checkpoint.config, checkpoint.image_shape)
     wanted = {f"vae.{name}": tensor for name, tensor in vae.state_dict().items()}
-    logits = torch.empty(model.latent_dim)
+    logits = torch.empty(vae.latent_dim)
     check_tensors(wanted | {"relevance_logits": logits}, checkpoint.tensors)
     vae.load_state_dict({name.removeprefix("vae."): checkpoint.tensors[name] for name in wanted})
     return LoadedRun(

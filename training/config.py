@@ -43,14 +43,37 @@ class ModelConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    """Weights of the loss terms (`training/objective.py`); each may be a schedule."""
+    """Weights of the loss terms (`training/objective.py`); each may be a schedule.
 
-    likelihood: Literal["bernoulli"] = "bernoulli"
+    `likelihood_scale` is the standard deviation of a Gaussian likelihood, in the units of the
+    samples: a small one asks for sharp reconstructions, `learned` follows the error.
+    `capacity`, in nats, holds the KL at a value instead of pressing it to 0 (arXiv 1804.03599).
+    `tc_estimator` is the discriminator of FactorVAE or the minibatch of beta-TCVAE.
+    `prior` and `prior_weight`: `training/prior.py`; other priors than `standard` are those of
+    Bayes-Factor VAE.
+    """
+
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    likelihood_scale: Annotated[float, Field(gt=0)] | Literal["learned"] = 1.0
     kl_weight_min: Schedule = 0.1
     kl_weight_max: Schedule = 10.0
+    capacity: Schedule | None = None
     tc_weight: Schedule = 35.0
+    tc_estimator: Literal["discriminator", "minibatch"] = "discriminator"
     sparsity_weight: Schedule = 1.0
     entropy_weight: Schedule = 100.0
+    prior: Literal["standard", "variance", "gamma", "gated-gamma"] = "standard"
+    prior_weight: Schedule = 1.0
+
+    @model_validator(mode="after")
+    def _one_weight_with_capacity(self) -> "ObjectiveConfig":
+        if self.capacity is not None and self.kl_weight_min != self.kl_weight_max:
+            raise ValueError(
+                "`capacity` holds the sum of all KL, so all have one weight: got "
+                f"`kl_weight_min` = {self.kl_weight_min} and `kl_weight_max` = "
+                f"{self.kl_weight_max}; make them equal, or leave `capacity` out"
+            )
+        return self
 
 
 class RelevanceConfig(Section):
@@ -122,6 +145,19 @@ class Config(Section):
             raise ValueError(
                 "`relevance.initial` needs one value, or one per dimension: got "
                 f"{len(initial)} values for `model.latent_dim` = {self.model.latent_dim}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mask_for_the_minibatch(self) -> "Config":
+        initial = self.relevance.initial
+        values = initial if isinstance(initial, tuple) else (initial,)
+        is_mask = self.relevance.mode == "fixed" and all(value in (0, 1) for value in values)
+        if self.objective.tc_estimator == "minibatch" and not is_mask:
+            raise ValueError(
+                '`objective.tc_estimator` = "minibatch" needs `relevance.mode` = "fixed" and a '
+                f"mask of 0 and 1: got {self.relevance.mode}, {initial}; a total correlation does "
+                "not change when a dimension is scaled, so that estimator teaches no relevance"
             )
         return self
 

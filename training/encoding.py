@@ -11,7 +11,7 @@ from torch import Tensor
 
 from training.data import ImageSource
 from training.networks import VAE
-from training.objective import bernoulli_reconstruction, elbo, kl_per_dim
+from training.objective import elbo, kl_per_dim
 
 BATCH_SIZE = 256
 
@@ -59,7 +59,7 @@ def encode_with_elbo(vae: VAE, source: ImageSource, indices: Tensor) -> Encoded:
         images = source.images(batch)
         mu, logvar = vae.encode(images)  # (batch, latent_dim)
         kl = kl_per_dim(mu, logvar)
-        bound = elbo(bernoulli_reconstruction(vae.decode_logits(mu), images), kl)  # (batch,)
+        bound = elbo(vae.reconstruction_loss(mu, images), kl)  # (batch,)
         parts.append((mu, logvar, kl, bound))
     mu, logvar, kl, bound = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     return Encoded(indices, mu=mu, logvar=logvar, kl=kl, elbo=bound)

@@ -16,21 +16,18 @@ from torch.optim import Adam
 from training.config import Config
 from training.data import ImageSource
 from training.errors import DivergedError
+from training.networks import SampleShape
 from training.objective import (
     Terms,
     Weights,
-    bernoulli_reconstruction,
-    density_ratio_tc,
     discriminator_loss,
-    kl_per_dim,
     kl_weights,
     permute_dims,
-    relevance_entropy,
     reparameterize,
-    sparsity,
 )
-from training.schedules import is_always_zero, schedule_value
+from training.schedules import schedule_value
 from training.state import TrainingState, all_finite, build_state
+from training.terms import Posteriors, compute_terms, uses_discriminator, weights_at
 
 SCALARS = (
     "loss",
@@ -55,11 +52,9 @@ class Hooks:
     should_stop: Callable[[], bool] = lambda: False
 
 
-def new_state(
-    config: Config, image_shape: tuple[int, int, int], *, device: torch.device
-) -> TrainingState:
+def new_state(config: Config, image_shape: SampleShape, *, device: torch.device) -> TrainingState:
     """A fresh state that can add up the loop's terms."""
-    n_terms = len(SCALARS) + config.model.latent_dim
+    n_terms = len(SCALARS) + config.model.latent_dim + (config.objective.prior != "standard")
     return build_state(config, image_shape, device=device, n_terms=n_terms)
 
 
@@ -84,56 +79,13 @@ def train_step(state: TrainingState, images: ImageSource, *, config: Config) -> 
     if uses_discriminator(config):
         if config.discriminator.second_batch:
             with torch.no_grad():
-                codes = state.vae.encode(_draw(state, images, config))
-        state.history.append(*codes)
+                mu, logvar = state.vae.encode(_draw(state, images, config))
+        else:
+            mu, logvar = codes.mu, codes.logvar
+        state.history.append(mu, logvar)
         critic_loss = discriminator_step(state, config=config)
     _add_up(state, terms, weights=weights, critic_loss=critic_loss)
     state.step += 1
-
-
-def weights_at(config: Config, step: int) -> Weights:
-    """The objective's weights at `step`; a fixed gate has no sparsity and no entropy term."""
-    objective = config.objective
-    learned = float(config.relevance.mode == "learned")
-    return Weights(
-        kl_weight_min=schedule_value(objective.kl_weight_min, step),
-        kl_weight_max=schedule_value(objective.kl_weight_max, step),
-        tc_weight=schedule_value(objective.tc_weight, step),
-        sparsity_weight=learned * schedule_value(objective.sparsity_weight, step),
-        entropy_weight=learned * schedule_value(objective.entropy_weight, step),
-    )
-
-
-def uses_discriminator(config: Config) -> bool:
-    """VAE and beta-VAE never look at the total correlation, so they train no discriminator."""
-    return not is_always_zero(config.objective.tc_weight)
-
-
-def compute_terms(
-    state: TrainingState, batch: Tensor, *, weights: Weights, with_tc: bool
-) -> tuple[Terms, tuple[Tensor, Tensor]]:
-    """The objective's terms for a batch of images, and the (mu, logvar) they came from."""
-    mu, logvar = state.vae.encode(batch)
-    mu = state.rotation.turn(mu)  # (batch, latent_dim)
-    z = reparameterize(mu, logvar, generator=state.generators["noise"])  # (batch, latent_dim)
-    logits = state.vae.decode_logits(
-        state.rotation.turn_back(z)
-    )  # (batch, channels, height, width)
-    relevance, zero = state.gate.relevance(), torch.zeros((), device=mu.device)
-    learned = state.gate.learned
-    terms = Terms(
-        reconstruction=bernoulli_reconstruction(logits, batch).mean(),
-        kl_per_dim=kl_per_dim(mu, logvar),
-        kl_weights=kl_weights(
-            relevance,
-            kl_weight_min=weights.kl_weight_min,
-            kl_weight_max=weights.kl_weight_max,
-        ),
-        total_correlation=density_ratio_tc(state.discriminator(relevance * z)) if with_tc else zero,
-        sparsity=sparsity(relevance) if learned else zero,
-        relevance_entropy=relevance_entropy(state.gate.relevance_logits) if learned else zero,
-    )
-    return terms, (mu, logvar)
 
 
 def _draw(state: TrainingState, images: ImageSource, config: Config) -> Tensor:
@@ -144,17 +96,18 @@ def _draw(state: TrainingState, images: ImageSource, config: Config) -> Tensor:
         generator=state.generators["batches"],
         device=state.device,
     )
-    return images.images(indices).contiguous(memory_format=torch.channels_last)
+    batch = images.images(indices)
+    return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 
 def vae_step(
     state: TrainingState, images: ImageSource, *, config: Config, weights: Weights
-) -> tuple[Terms, tuple[Tensor, Tensor]]:
+) -> tuple[Terms, Posteriors]:
     """Step VAE and, once released, the gate; the discriminator only passes gradients on."""
-    batch = _draw(state, images, config)  # (batch, channels, height, width)
+    batch = _draw(state, images, config)  # (batch, *image_shape)
     with _frozen(state.discriminator):
         terms, codes = compute_terms(
-            state, batch, weights=weights, with_tc=uses_discriminator(config)
+            state, batch, config=config, weights=weights, n_images=images.n_images
         )
         terms.loss(weights).backward()  # type: ignore[no-untyped-call]
     _step(state.optimizers["vae"], schedule_value(config.optimizer.learning_rate, state.step))
@@ -213,13 +166,16 @@ def _add_up(state: TrainingState, terms: Terms, *, weights: Weights, critic_loss
             terms.loss(weights),
             terms.reconstruction,
             kl.sum(),
-            terms.weighted_kl(),
+            terms.weighted_kl(weights.capacity),
             terms.total_correlation,
             terms.sparsity,
             terms.relevance_entropy,
             critic_loss,
         )
-        state.sums += torch.cat([torch.stack(scalars), kl])  # (n_terms,)
+        parts = [torch.stack(scalars), kl]
+        if len(state.sums) > len(scalars) + len(kl):
+            parts.append(torch.as_tensor(terms.prior).view(1))
+        state.sums += torch.cat(parts)  # (n_terms,)
     state.counts[0] += 1
     state.counts[1] = state.history.n_appended
 
@@ -239,10 +195,17 @@ def _take_record(state: TrainingState, config: Config) -> Record:
         "step": state.step,
         **dict(zip(SCALARS, means, strict=False)),
         "relevance": relevance.tolist(),
-        "kl_per_dim": means[len(SCALARS) :],
+        "kl_per_dim": means[len(SCALARS) :][: state.vae.latent_dim],
         "kl_weights": weights_by_dim.tolist(),
         "weights": vars(weights),
+        **_prior_record(state, means),
     }
+
+
+def _prior_record(state: TrainingState, means: list[float]) -> Record:
+    """What a learned prior costs and what it has learned; nothing for N(0, 1)."""
+    description = state.prior.description()
+    return {"prior": {"loss": means[-1], **description}} if description else {}
 
 
 def require_finite(state: TrainingState) -> None:
@@ -251,7 +214,11 @@ def require_finite(state: TrainingState) -> None:
     Raises:
         DivergedError: With what to change.
     """
-    networks = (*state.vae.parameters(), *state.discriminator.parameters())
+    networks = (
+        *state.vae.parameters(),
+        *state.prior.parameters(),
+        *state.discriminator.parameters(),
+    )
     if not all_finite((state.sums, *networks)):
         raise DivergedError(
             f"the loss must stay finite: at step {state.step} a term or a weight is infinite or "

@@ -1,45 +1,57 @@
-"""Encoder and decoder of the VAE (networks of arXiv 1902.01568, as in the authors' code).
+"""Encoder and decoder of the VAE: convolutions for images, linear layers for vectors.
 
-Both halve or double the image four pixels at a time, between `size` x `size` and 4 x 4.
+At 64 x 64 and 32 x 32 pixels the convolutions are those of arXiv 1902.01568, as in the authors'
+code. Other sizes follow the same rule: halve the image until it is at most 7 pixels wide.
 """
 
 import itertools
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor, nn
 
+from training.config import Config
 from training.errors import ConfigError
+from training.likelihood import Bernoulli, Likelihood, make_likelihood
 
-GRID = 4  # side of the smallest feature map
+LARGEST_GRID = 7  # side of the smallest feature map, at most
+SMALLEST_SIDE = LARGEST_GRID + 1
 WIDE, NARROW = 64, 32  # channels next to the smallest map, and further out
 AUTHORS_STD = 0.02
 
 
+SampleShape = tuple[int, ...]  # (channels, height, width) of images, (n_columns,) of vectors
+
+
 class VAE(nn.Module):
-    """A Gaussian encoder and an image decoder for images of `image_shape`.
+    """A Gaussian encoder and a decoder for samples of `image_shape`.
 
     Args:
-        image_shape: (channels, height, width); height = width = 8, 16, 32, 64, 128 …
+        image_shape: (channels, height, width) with height = width >= 8, or (n_columns,).
         latent_dim: Number of latent dimensions.
-        hidden_units: Width of the fully connected layer on either side of the code.
+        hidden_units: Width of the fully connected layers on either side of the code.
+        likelihood: What the decoder's output means; Bernoulli pixels by default.
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], *, latent_dim: int, hidden_units: int = 128
+        self,
+        image_shape: SampleShape,
+        *,
+        latent_dim: int,
+        hidden_units: int = 128,
+        likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__()
         self.image_shape = image_shape
         self.latent_dim = latent_dim
-        channels = (image_shape[0], *channel_plan(image_shape))
-        self.encoder = conv_encoder(channels, latent_dim=latent_dim, hidden_units=hidden_units)
-        self.decoder = conv_decoder(
-            channels[::-1], latent_dim=latent_dim, hidden_units=hidden_units
+        build = linear_networks if len(image_shape) == 1 else conv_networks
+        self.encoder, self.decoder = build(
+            image_shape, latent_dim=latent_dim, hidden_units=hidden_units
         )
+        self.likelihood = likelihood or Bernoulli()
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, channels, height, width) in [0, 1] -> mu and logvar, (batch, latent_dim) each."""
+        """(batch, *image_shape), pixels in [0, 1] -> mu and logvar, (batch, latent_dim) each."""
         mu, logvar = self.encoder(images).chunk(2, dim=1)  # (batch, latent_dim)
         return mu, logvar
 
@@ -52,13 +64,40 @@ class VAE(nn.Module):
         return _linear(self.decoder[0])
 
     def decode_logits(self, z: Tensor) -> Tensor:
-        """(batch, latent_dim) -> Bernoulli logits (batch, channels, height, width)."""
+        """(batch, latent_dim) -> what the likelihood reads, for Bernoulli logits.
+
+        (batch, *image_shape).
+        """
         logits: Tensor = self.decoder(z)
         return logits
 
     def decode(self, z: Tensor) -> Tensor:
-        """(batch, latent_dim) -> mean images in [0, 1], (batch, channels, height, width)."""
-        return self.decode_logits(z).sigmoid()
+        """(batch, latent_dim) -> mean samples (batch, *image_shape); images in [0, 1]."""
+        return self.likelihood.mean(self.decode_logits(z))
+
+    def reconstruction_loss(self, z: Tensor, images: Tensor) -> Tensor:
+        """-ln p(images | z), (batch,), nats per image."""
+        return self.likelihood.reconstruction_loss(self.decode_logits(z), images)
+
+
+def make_vae(config: Config, image_shape: SampleShape) -> VAE:
+    """The networks that a configuration asks for, for samples of `image_shape`."""
+    likelihood = make_likelihood(
+        config.objective.likelihood,
+        scale=config.objective.likelihood_scale,
+        is_image=len(image_shape) > 1,
+    )
+    if len(image_shape) == 1 and config.objective.likelihood == "bernoulli":
+        raise ConfigError(
+            "vectors need a Gaussian likelihood: got `objective.likelihood` = `bernoulli` for rows "
+            f"of {image_shape[0]} numbers; set `objective.likelihood` = `gaussian`"
+        )
+    return VAE(
+        image_shape,
+        latent_dim=config.model.latent_dim,
+        hidden_units=config.model.hidden_units,
+        likelihood=likelihood,
+    )
 
 
 def _linear(layer: nn.Module) -> nn.Linear:
@@ -66,44 +105,80 @@ def _linear(layer: nn.Module) -> nn.Linear:
     return layer
 
 
-def channel_plan(image_shape: tuple[int, int, int]) -> tuple[int, ...]:
-    """Channels after each halving: 32, 32, 64, 64 for 64 pixels; 32, 64, 64 for 32 pixels."""
-    _, height, width = image_shape
-    halvings = round(math.log2(height / GRID))
-    if height != width or halvings < 1 or GRID * 2**halvings != height:
-        raise ConfigError(
-            "images must be square with a side of 4 x 2, 4, 8 … pixels: got "
-            f"{height} x {width}; change `data.size`"
+def linear_networks(
+    shape: SampleShape, *, latent_dim: int, hidden_units: int
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """Encoder (batch, n_columns) -> (batch, 2 latent_dim) and decoder, two hidden layers each."""
+    (n_columns,) = shape
+    return tuple(  # type: ignore[return-value]
+        nn.Sequential(
+            nn.Linear(width, hidden_units),
+            nn.ReLU(),
+            nn.Linear(hidden_units, hidden_units),
+            nn.ReLU(),
+            nn.Linear(hidden_units, n_outputs),
         )
-    return (*[NARROW] * (halvings - 2), *[WIDE] * min(2, halvings))
+        for width, n_outputs in ((n_columns, 2 * latent_dim), (latent_dim, n_columns))
+    )
 
 
-def conv_encoder(channels: Sequence[int], *, latent_dim: int, hidden_units: int) -> nn.Sequential:
-    """Convolutions 4x4 of stride 2, then two linear layers: images -> (batch, 2 latent_dim)."""
-    layers: list[nn.Module] = []
-    for inner, outer in itertools.pairwise(channels):
-        layers += [nn.Conv2d(inner, outer, 4, stride=2, padding=1), nn.ReLU()]
-    return nn.Sequential(
-        *layers,
+def side_plan(shape: SampleShape) -> tuple[int, ...]:
+    """Sides of the feature maps: 64, 32, 16, 8, 4; or 100, 50, 25, 13, 7."""
+    if len(shape) != 3 or shape[1] != shape[2] or shape[1] < SMALLEST_SIDE:
+        raise ConfigError(
+            f"images must be square with a side of at least {SMALLEST_SIDE} pixels: got "
+            f"{' x '.join(str(side) for side in shape[1:])}; change `data.size`, or crop the images"
+        )
+    sides = [shape[1]]
+    while sides[-1] > LARGEST_GRID:
+        sides.append((sides[-1] + 1) // 2)
+    return tuple(sides)
+
+
+def channel_plan(shape: SampleShape) -> tuple[int, ...]:
+    """Channels of the image and after each halving: 1, 32, 32, 64, 64 for 64 gray pixels."""
+    halvings = len(side_plan(shape)) - 1
+    return (shape[0], *[NARROW] * (halvings - 2), *[WIDE] * min(2, halvings))
+
+
+def kernel_size(side: int) -> int:
+    """Width of the filter that halves an image of `side` pixels exactly, with padding 1.
+
+    Undone by a transposed convolution of the same width, also without a remainder.
+    """
+    return 4 if side % 2 == 0 else 3
+
+
+def conv_networks(
+    shape: SampleShape, *, latent_dim: int, hidden_units: int
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """Encoder images -> (batch, 2 latent_dim) and its mirror, the decoder -> (batch, *shape).
+
+    Convolutions of stride 2, then two linear layers.
+    """
+    sides, channels = side_plan(shape), channel_plan(shape)
+    kernels = [kernel_size(side) for side in sides[:-1]]
+    down: list[nn.Module] = []
+    up: list[nn.Module] = []
+    for (outer, inner), kernel in zip(itertools.pairwise(channels), kernels, strict=True):
+        down += [nn.Conv2d(outer, inner, kernel, stride=2, padding=1), nn.ReLU()]
+        up = [nn.ReLU(), nn.ConvTranspose2d(inner, outer, kernel, stride=2, padding=1), *up]
+    grid = (channels[-1], sides[-1], sides[-1])
+    encoder = nn.Sequential(
+        *down,
         nn.Flatten(),
-        nn.Linear(channels[-1] * GRID**2, hidden_units),
+        nn.Linear(math.prod(grid), hidden_units),
         nn.ReLU(),
         nn.Linear(hidden_units, 2 * latent_dim),
     )
-
-
-def conv_decoder(channels: Sequence[int], *, latent_dim: int, hidden_units: int) -> nn.Sequential:
-    """The encoder mirrored: (batch, latent_dim) -> logits (batch, channels, height, width)."""
-    layers: list[nn.Module] = []
-    for inner, outer in itertools.pairwise(channels):
-        layers += [nn.ReLU(), nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1)]
-    return nn.Sequential(
+    decoder = nn.Sequential(
         nn.Linear(latent_dim, hidden_units),
         nn.ReLU(),
-        nn.Linear(hidden_units, channels[0] * GRID**2),
-        nn.Unflatten(1, (channels[0], GRID, GRID)),
-        *layers,
+        nn.Linear(hidden_units, math.prod(grid)),
+        nn.Unflatten(1, grid),
+        *up,
     )
+    return encoder, decoder
 
 
 def initialize(network: nn.Module, *, scheme: str, generator: Generator) -> None:

@@ -5,8 +5,15 @@ Every term is minimized with a plus sign:
     loss = reconstruction + sum_j kl_weight_j KL_j + tc_weight TC(r * z)
          + sparsity_weight sum_j r_j + entropy_weight H(r)
 
-VAE, beta-VAE and FactorVAE are settings of it: relevance fixed to ones, both KL weights equal
-(1, or beta), and `tc_weight` 0 for the first two. RF-VAE-0 fixes the relevance to a mask.
+The whole family are settings of it. With the relevance fixed to ones and both KL weights equal:
+
+    VAE, beta-VAE   `tc_weight` 0, KL weights 1, or beta; with `capacity`: beta |KL - C|
+    FactorVAE       `tc_weight` > 0, KL weights 1
+    beta-TCVAE      the same with `tc_estimator` minibatch and `tc_weight` beta - 1
+    BF-VAE-0, -1    FactorVAE with the prior `variance` or `gamma` (`training/prior.py`)
+
+RF-VAE learns the relevance, RF-VAE-0 fixes it to a mask, BF-VAE-2 learns it with KL weights 1 and
+the prior `gated-gamma`.
 """
 
 from dataclasses import dataclass
@@ -25,6 +32,8 @@ class Weights:
     tc_weight: float
     sparsity_weight: float
     entropy_weight: float
+    prior_weight: float = 1.0
+    capacity: float | None = None  # nats
 
 
 def reparameterize(mu: Tensor, logvar: Tensor, *, generator: Generator) -> Tensor:
@@ -52,6 +61,24 @@ def bernoulli_reconstruction(logits: Tensor, images: Tensor) -> Tensor:
     assert logits.shape == images.shape
     losses = F.binary_cross_entropy_with_logits(logits, images, reduction="none")
     return losses.flatten(1).sum(dim=1)  # (batch,)
+
+
+def gaussian_reconstruction(mean: Tensor, images: Tensor, *, log_scale: Tensor) -> Tensor:
+    """-ln p(x | z) = sum_pixels [(x - m)² / (2 s²) + ln s], for x ~ N(m, s²).
+
+    The constant ln(2 pi) / 2 of each pixel is left out; at s = 1 this is half the squared error.
+
+    Args:
+        mean: m, (batch, *image_shape).
+        images: Same shape; pixels, or a vector's columns.
+        log_scale: ln s, scalar: one standard deviation for all (arXiv 2006.13202, eq. 4).
+
+    Returns:
+        (batch,), nats per image.
+    """
+    assert mean.shape == images.shape
+    errors = ((images - mean) * (-log_scale).exp()).square()
+    return (0.5 * errors + log_scale).flatten(1).sum(dim=1)  # (batch,)
 
 
 def kl_per_dim(mu: Tensor, logvar: Tensor) -> Tensor:
@@ -184,16 +211,21 @@ class Terms:
     total_correlation: Tensor
     sparsity: Tensor
     relevance_entropy: Tensor
+    prior: Tensor | float = 0.0  # what a learned prior costs
 
-    def weighted_kl(self) -> Tensor:
+    def weighted_kl(self, capacity: float | None = None) -> Tensor:
         """The KL term as the loss has it."""
-        return weighted_kl(self.kl_per_dim, self.kl_weights)
+        kl = weighted_kl(self.kl_per_dim, self.kl_weights)
+        if capacity is None:
+            return kl
+        return (kl - capacity * self.kl_weights.mean()).abs()  # (arXiv 1804.03599, eq. 8)
 
     def loss(self, weights: Weights) -> Tensor:
         """The whole objective; scalar."""
         return (
             self.reconstruction
-            + self.weighted_kl()
+            + self.weighted_kl(weights.capacity)
+            + weights.prior_weight * self.prior
             + weights.tc_weight * self.total_correlation
             + weights.sparsity_weight * self.sparsity
             + weights.entropy_weight * self.relevance_entropy

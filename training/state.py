@@ -11,7 +11,8 @@ from torch.optim import Adam
 from training.config import Config
 from training.discriminator import CodeHistory, Discriminator
 from training.errors import CheckpointError
-from training.networks import VAE, initialize
+from training.networks import VAE, SampleShape, initialize, make_vae
+from training.prior import StandardPrior, make_prior
 from training.relevance import RelevanceGate
 from training.rotation import LatentRotation
 
@@ -26,6 +27,7 @@ class TrainingState:
     gate: RelevanceGate
     discriminator: Discriminator
     rotation: LatentRotation
+    prior: StandardPrior
     optimizers: dict[str, Adam]
     generators: dict[str, Generator]
     history: CodeHistory
@@ -40,13 +42,13 @@ class TrainingState:
 
 
 def build_state(
-    config: Config, image_shape: tuple[int, int, int], *, device: torch.device, n_terms: int
+    config: Config, image_shape: SampleShape, *, device: torch.device, n_terms: int
 ) -> TrainingState:
     """A fresh state; `run.seed` alone decides its weights and its randomness."""
     seeds = [int(seed) for seed in np.random.SeedSequence(config.run.seed).generate_state(4)]
     start = Generator().manual_seed(seeds[0])
     model, scheme = config.model, config.model.initialization
-    vae = VAE(image_shape, latent_dim=model.latent_dim, hidden_units=model.hidden_units)
+    vae = make_vae(config, image_shape)
     discriminator = Discriminator(
         model.latent_dim,
         hidden_units=config.discriminator.hidden_units,
@@ -55,6 +57,7 @@ def build_state(
     for network in (vae, discriminator):
         initialize(network, scheme=scheme, generator=start)
     gate = RelevanceGate(config.relevance, latent_dim=model.latent_dim, generator=start)
+    prior = make_prior(config.objective.prior, latent_dim=model.latent_dim, generator=start)
     vae.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     history = CodeHistory(
         history=config.discriminator.history,
@@ -65,7 +68,8 @@ def build_state(
     networks = (vae, gate.to(device), discriminator.to(device), rotation.to(device))
     return TrainingState(
         *networks,
-        optimizers=_build_optimizers(config, networks),
+        prior=prior.to(device),
+        optimizers=_build_optimizers(config, networks, prior),
         generators={
             name: Generator(device).manual_seed(seed)
             for name, seed in zip(STREAMS, seeds[1:], strict=True)
@@ -77,8 +81,11 @@ def build_state(
 
 
 def _build_optimizers(
-    config: Config, networks: tuple[VAE, RelevanceGate, Discriminator, LatentRotation]
+    config: Config,
+    networks: tuple[VAE, RelevanceGate, Discriminator, LatentRotation],
+    prior: StandardPrior,
 ) -> dict[str, Adam]:
+    """One Adam a network; that of the VAE also learns the prior, as the authors' does."""
     betas = {
         "vae": config.optimizer.betas,
         "relevance": (0.9, 0.999),
@@ -87,7 +94,8 @@ def _build_optimizers(
     }
     optimizers = {}
     for (name, pair), network in zip(betas.items(), networks, strict=True):
-        optimizers[name] = Adam(network.parameters(), betas=pair, fused=True)
+        parameters = [*network.parameters(), *(prior.parameters() if name == "vae" else ())]
+        optimizers[name] = Adam(parameters, betas=pair, fused=True)
         _start_moments(optimizers[name])
     return optimizers
 
@@ -114,6 +122,7 @@ def state_tensors(state: TrainingState) -> dict[str, Tensor]:
     """Every tensor of the state by name; they share memory with it, but for the generators'."""
     return {
         **_named("vae", state.vae),
+        **_named("prior", state.prior),
         "relevance_logits": state.gate.relevance_logits.detach(),
         **_named("discriminator", state.discriminator),
         **dict(_moments(state.optimizers)),

@@ -17,15 +17,16 @@ from training.fit import (
     SCALARS,
     Hooks,
     Record,
-    compute_terms,
     discriminator_step,
     fit,
     new_state,
     train_step,
     vae_step,
-    weights_at,
 )
+from training.likelihood import Gaussian
+from training.objective import Terms
 from training.state import TrainingState, state_tensors
+from training.terms import Posteriors, compute_terms, weights_at
 
 CPU = torch.device("cpu")
 MakeConfig = Callable[..., Config]
@@ -57,6 +58,11 @@ def some_images(images: ImageSource) -> Tensor:
     return images.images(torch.arange(0, images.n_images, images.n_images // 6)[:6])
 
 
+def terms_of(state: TrainingState, batch: Tensor, config: Config) -> tuple[Terms, Posteriors]:
+    weights = weights_at(config, 0)
+    return compute_terms(state, batch, config=config, weights=weights, n_images=1000)
+
+
 def factor_vae_loss(state: TrainingState, images: Tensor, tc_weight: float) -> Tensor:
     """FactorVAE (arXiv 1802.05983, eq. 2) written on its own, with torch.distributions."""
     noise = torch.Generator()
@@ -71,6 +77,42 @@ def factor_vae_loss(state: TrainingState, images: Tensor, tc_weight: float) -> T
     return -log_p + kl + tc_weight * (ratio[:, 0] - ratio[:, 1]).mean()
 
 
+class LinearVectors:
+    """Rows x = W f + noise of three independent factors; the noise has the scale 0.1."""
+
+    name, source, n_images, image_shape, factors = "linear", "procedural", 512, (6,), None
+
+    def __init__(self) -> None:
+        rng = torch.Generator().manual_seed(3)
+        mixing = torch.linalg.qr(torch.randn(6, 6, generator=rng)).Q[:3]
+        factors = torch.randn(512, 3, generator=rng) * torch.tensor([1.5, 1.0, 0.75])
+        self.rows = factors @ mixing + 0.1 * torch.randn(512, 6, generator=rng)
+
+    def sha256(self) -> str:
+        return "0" * 64
+
+    def images(self, indices: Tensor) -> Tensor:
+        return self.rows[indices]
+
+
+def test_vectors_are_learned_and_the_scale_follows_the_error(make_config: MakeConfig) -> None:
+    config = make_config(
+        objective={"likelihood": "gaussian", "likelihood_scale": "learned", "tc_weight": 1},
+        optimizer={"learning_rate": 1e-2},
+        run={"batch_size": 32, "steps": 150, "log_every": 50},
+    )
+    images = LinearVectors()
+    state = new_state(config, images.image_shape, device=CPU)
+    records: list[Record] = []
+    fit(state, images, config=config, hooks=Hooks(logged=records.append))
+    assert records[-1]["reconstruction"] < 0.6 * records[0]["reconstruction"]
+    assert isinstance(state.vae.likelihood, Gaussian)
+    with torch.no_grad():
+        errors = images.rows - state.vae.decode(state.vae.encode(images.rows)[0])
+        scale = float(state.vae.likelihood.log_scale.exp())
+    assert scale == pytest.approx(float(errors.square().mean().sqrt()), rel=0.3)
+
+
 @pytest.mark.parametrize("tc_weight", [0.0, 6.4])
 def test_relevance_of_ones_with_unit_kl_weights_is_factor_vae_and_without_tc_vae(
     make_config: MakeConfig, tc_weight: float
@@ -81,7 +123,7 @@ def test_relevance_of_ones_with_unit_kl_weights_is_factor_vae_and_without_tc_vae
     expected = factor_vae_loss(state, batch, tc_weight)
     expected_gradients = torch.autograd.grad(expected, list(state.vae.parameters()))
     weights = weights_at(config, 0)
-    terms, _ = compute_terms(state, batch, weights=weights, with_tc=tc_weight > 0)
+    terms, _ = terms_of(state, batch, config)
     loss = terms.loss(weights)
     torch.testing.assert_close(loss, expected)
     gradients = torch.autograd.grad(loss, list(state.vae.parameters()))
@@ -94,7 +136,7 @@ def test_beta_vae_weighs_every_kl_by_beta(make_config: MakeConfig) -> None:
     config = make_config(relevance=ONES, objective=objective)
     state, images = start(config)
     weights = weights_at(config, 0)
-    terms, _ = compute_terms(state, some_images(images), weights=weights, with_tc=False)
+    terms, _ = terms_of(state, some_images(images), config)
     expected = terms.reconstruction + 4 * terms.kl_per_dim.sum(dim=1).mean()
     torch.testing.assert_close(terms.loss(weights), expected)
 
@@ -104,8 +146,7 @@ def test_fixed_mask_keeps_nuisance_dimensions_from_the_discriminator(
 ) -> None:
     config = make_config(relevance={"mode": "fixed", "initial": [1, 0, 1, 0]})
     state, images = start(config)
-    weights = weights_at(config, 0)
-    terms, _ = compute_terms(state, some_images(images), weights=weights, with_tc=True)
+    terms, _ = terms_of(state, some_images(images), config)
     torch.testing.assert_close(terms.kl_weights, torch.tensor([0.1, 10.0, 0.1, 10.0]))
     head = state.vae.encoder[-1].weight
     (gradient,) = torch.autograd.grad(terms.total_correlation, head)
@@ -178,7 +219,7 @@ def test_second_batch_is_independent_and_encoded_after_the_vae_step(
     train_step(state, images, config=config)
     mu, _ = state.history.posteriors()
     torch.testing.assert_close(mu, expected.detach())
-    assert not torch.allclose(mu, codes[0])
+    assert not torch.allclose(mu, codes.mu)
 
 
 def test_without_second_batch_the_discriminator_sees_the_vae_batch(
@@ -189,7 +230,7 @@ def test_without_second_batch_the_discriminator_sees_the_vae_batch(
     reference, _ = start(config)
     _, codes = vae_step(reference, images, config=config, weights=weights_at(config, 0))
     train_step(state, images, config=config)
-    torch.testing.assert_close(state.history.posteriors()[0], codes[0].detach())
+    torch.testing.assert_close(state.history.posteriors()[0], codes.mu.detach())
 
 
 def test_history_grows_to_its_size(make_config: MakeConfig) -> None:

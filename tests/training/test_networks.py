@@ -5,13 +5,16 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.distributions import Normal
 
+from training.config import Config, parse_config
 from training.discriminator import CodeHistory, Discriminator
 from training.errors import ConfigError
-from training.networks import VAE, channel_plan, initialize
+from training.likelihood import Gaussian
+from training.networks import VAE, initialize, make_vae, side_plan
 
 
-@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("size", [8, 28, 32, 48, 64, 75, 96, 100, 128])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_vae_maps_images_to_codes_and_back(size: int, channels: int) -> None:
     vae = VAE((channels, size, size), latent_dim=5)
@@ -50,10 +53,49 @@ def test_vae_takes_mu_from_the_first_half_of_the_encoders_output() -> None:
     assert torch.equal(logvar, output[:, 3:])
 
 
-@pytest.mark.parametrize("shape", [(1, 48, 48), (1, 64, 32), (1, 4, 4)])
-def test_channel_plan_explains_sizes_that_do_not_halve_to_four(shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(
+    ("size", "sides"),
+    [
+        (28, (28, 14, 7)),
+        (64, (64, 32, 16, 8, 4)),
+        (96, (96, 48, 24, 12, 6)),
+        (100, (100, 50, 25, 13, 7)),
+    ],
+)
+def test_side_plan_halves_to_at_most_seven_pixels(size: int, sides: tuple[int, ...]) -> None:
+    assert side_plan((3, size, size)) == sides
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 32), (1, 7, 7)])
+def test_side_plan_explains_images_that_fit_no_network(shape: tuple[int, int, int]) -> None:
     with pytest.raises(ConfigError, match=f"got {shape[1]} x {shape[2]}; change `data.size`"):
-        channel_plan(shape)
+        side_plan(shape)
+
+
+def test_vae_maps_vectors_to_codes_and_back_without_bounds() -> None:
+    vae = VAE((6,), latent_dim=2, hidden_units=8, likelihood=Gaussian(bounded=False))
+    rows = 5 * torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
+    mu, logvar = vae.encode(rows)
+    assert mu.shape == logvar.shape == (3, 2)
+    assert torch.equal(vae.decode(mu), vae.decode_logits(mu))
+    assert vae.decode(mu).shape == rows.shape
+    assert vae.mu_head().out_features == 4
+    assert vae.decoder_input().in_features == 2
+
+
+def test_make_vae_asks_for_a_gaussian_likelihood_for_vectors() -> None:
+    with pytest.raises(ConfigError, match=r"vectors need a Gaussian likelihood: got .* 6 numbers"):
+        make_vae(Config(), (6,))
+
+
+def test_make_vae_takes_the_scale_from_the_configuration() -> None:
+    objective = {"likelihood": "gaussian", "likelihood_scale": 0.5}
+    vae = make_vae(parse_config({"objective": objective}, origin="test"), (3, 28, 28))
+    images = torch.rand(2, 3, 28, 28)
+    z = torch.zeros(2, 10)
+    assert float(vae.decode(z).min()) >= 0
+    expected = -Normal(vae.decode(z), 0.5).log_prob(images) - math.log(2 * math.pi) / 2
+    torch.testing.assert_close(vae.reconstruction_loss(z, images).detach(), expected.sum(dim=(1, 2, 3)))
 
 
 def test_authors_initialization_is_narrow_but_for_transposed_convolutions() -> None:

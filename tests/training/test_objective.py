@@ -41,6 +41,37 @@ def test_reconstruction_stays_finite_for_extreme_logits() -> None:
     assert nats.item() == pytest.approx(2e4)
 
 
+def test_gaussian_reconstruction_is_minus_the_log_likelihood_without_its_constant() -> None:
+    mean, images, scale = normal(3, 5), normal(3, 5).flip(0), torch.tensor(0.7).double()
+    log_p = Normal(mean, scale).log_prob(images) + math.log(2 * math.pi) / 2
+    nats = objective.gaussian_reconstruction(mean, images, log_scale=scale.log())
+    torch.testing.assert_close(nats, -log_p.sum(dim=1))
+
+
+def test_gaussian_reconstruction_at_unit_scale_is_half_the_squared_error() -> None:
+    nats = objective.gaussian_reconstruction(
+        torch.tensor([[1.0, 2.0]]), torch.tensor([[4.0, 0.0]]), log_scale=torch.tensor(0.0)
+    )
+    assert nats.tolist() == [(9 + 4) / 2]
+
+
+def test_gaussian_reconstruction_is_least_where_the_scale_is_the_error() -> None:
+    """d / d ln s vanishes at s² = mean squared error (arXiv 2006.13202, eq. 5)."""
+    mean, images = normal(4, 6), normal(4, 6).flip(1)
+    log_scale = (0.5 * (images - mean).square().mean().log()).requires_grad_()
+    nats = objective.gaussian_reconstruction(mean, images, log_scale=log_scale).sum()
+    (gradient,) = torch.autograd.grad(nats, log_scale)
+    assert gradient.item() == pytest.approx(0, abs=1e-12)
+
+
+def test_gaussian_reconstruction_gradient() -> None:
+    mean, scale = normal(2, 3).requires_grad_(), normal(1)[0].requires_grad_()
+    images = normal(2, 3).flip(0)
+    assert torch.autograd.gradcheck(
+        lambda m, s: objective.gaussian_reconstruction(m, images, log_scale=s), (mean, scale)
+    )
+
+
 def test_kl_per_dim_by_hand() -> None:
     kl = objective.kl_per_dim(torch.tensor([[0.0, 3.0]]), torch.tensor([[0.0, math.log(4)]]))
     torch.testing.assert_close(kl, torch.tensor([[0.0, (9 + 4 - math.log(4) - 1) / 2]]))

@@ -10,6 +10,7 @@ from torch import nn
 from training import report as report_module
 from training.data import GroundTruth
 from training.errors import DataError, RunError
+from training.objective import bernoulli_reconstruction
 from training.report import gate_has_a_vote, relevance_report, report_run, report_table
 from training.runs import start_run
 
@@ -43,6 +44,9 @@ class KnownVAE(nn.Module):
         mu[:, 1] = 4 * images[:, 0, 0, 1] - 2
         variance = torch.tensor([1.0, 0.1, 1.0, 0.1])
         return mu, variance.log().expand(len(images), 4)
+
+    def reconstruction_loss(self, z, images):
+        return bernoulli_reconstruction(self.decode_logits(z), images)
 
     def decode_logits(self, z):
         a, b = 2 * z[:, 3], 0.5 * z[:, 1]
