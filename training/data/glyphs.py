@@ -109,8 +109,8 @@ def stroke_patches(strokes: Tensor, width: Tensor, *, side: int) -> tuple[Tensor
     left, top = ((ends / 2 - side / 2).round() for ends in (x0 + x1, y0 + y1))
     steps = torch.arange(side, device=strokes.device) + 0.5
     distance = distance_to_stroke(left + steps, top + steps[:, None], (x0, y0, x1, y1))
-    corners = (corner.long().flatten(1) for corner in (top, left))
-    return (ink(distance, width[..., None]), *corners)
+    row, column = (corner.long().flatten(1) for corner in (top, left))  # (batch, n) each
+    return ink(distance, width[..., None]), row, column
 
 
 def number_patches(

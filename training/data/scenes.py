@@ -225,4 +225,5 @@ def _normal(points: Tensor, *, shape: str, scale: float) -> Tensor:
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    return vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+    lengths: Tensor = vectors.norm(dim=-1, keepdim=True)
+    return vectors / lengths.clamp(min=1e-9)
