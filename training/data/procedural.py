@@ -97,8 +97,8 @@ def uniform_of(indices: Tensor, n: int, *, stream: int) -> Tensor:
     for factor in _MIX:
         mixed = (mixed ^ ((mixed >> _SHIFT) & _SHIFT_MASK)) * factor
     mixed = mixed ^ ((mixed >> _SHIFT) & _SHIFT_MASK)
-    mantissa: Tensor = mixed & (2**_MANTISSA_BITS - 1)
-    return mantissa.float() / 2**_MANTISSA_BITS
+    uniform: Tensor = (mixed & (2**_MANTISSA_BITS - 1)).float() / 2**_MANTISSA_BITS
+    return uniform
 
 
 def rgb_of_hue(hue: Tensor, *, saturation: float = 1.0, value: float = 1.0) -> Tensor:
