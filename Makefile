@@ -31,15 +31,27 @@ $(BIN)/python:
 	$(PIP) --editable '.[$(ORT),train,export,dev]'
 	@mkdir -p .make && touch $@
 
+# Debian's Prometheus for the tests in tests/deploy: unpacked, not installed, so it needs no root and starts no daemon.
+.make/prometheus:
+	@mkdir -p .make && cd .make && rm -f prometheus_*.deb; \
+	if command -v apt-get >/dev/null; then \
+		echo "Unpacking Debian's Prometheus into .make/prometheus ..."; \
+		apt-get download -qq prometheus 2>/dev/null \
+			|| { apt-get update -qq && apt-get download -qq prometheus; }; \
+	fi; \
+	if ls prometheus_*.deb >/dev/null 2>&1; then dpkg -x prometheus_*.deb prometheus && rm prometheus_*.deb; \
+	elif command -v prometheus promtool >/dev/null; then mkdir -p prometheus; \
+	else echo "Tests of deploy/prometheus are left out: put prometheus and promtool on the PATH to run them."; fi
+
 train-env: .make/train ## Add torch and the training and export tools to .venv
 
 serve: .make/serve ## Start the service with the bundled models on PORT (8000)
 	@$(BIN)/rfvae-serve serve --port $(PORT)
 
-test: .make/dev check ## Install what the tests need and run them all
+test: .make/dev .make/prometheus check ## Install what the tests need and run them all
 	$(BIN)/python -m pytest -q -m "not slow"
 
-test-slow: .make/dev ## The checks that take longer than a coffee
+test-slow: .make/dev .make/prometheus ## The checks that take longer than a coffee
 	$(BIN)/python -m pytest -q -m slow --timeout 3600
 
 format: .make/dev ## Format and fix the code
