@@ -8,6 +8,7 @@ import itertools
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from training.config import Config
@@ -149,6 +150,36 @@ def kernel_size(side: int) -> int:
     return 4 if side % 2 == 0 else 3
 
 
+FEW_CHANNELS = 3
+
+
+class FoldedConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution to few channels, faster while it trains on a CPU.
+
+    Its columns are one matrix product, which is added up into the image: the same products and
+    sums, in two thirds of the time where a pixel has few of them. In evaluation mode it is the
+    plain layer, so that an export holds one.
+    """
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """(batch, channels in, height, width) -> (batch, channels out, 2 height, 2 width)."""
+        if not self.training or x.device.type != "cpu" or output_size is not None:
+            return super().forward(x, output_size)
+        batch, inner, height, width = x.shape
+        rows = x.permute(0, 2, 3, 1).reshape(-1, inner)  # (batch * height * width, channels in)
+        columns = (rows @ self.weight.reshape(inner, -1)).view(batch, height * width, -1)
+        side = [self.stride[0] * (length - 1) - 2 + self.kernel_size[0] for length in x.shape[2:]]
+        folded = F.fold(columns.transpose(1, 2), side, self.kernel_size, stride=2, padding=1)
+        assert self.bias is not None
+        return folded + self.bias.view(-1, 1, 1)
+
+
+def upsampling(inner: int, outer: int, kernel: int) -> nn.ConvTranspose2d:
+    """Doubles the height and width; by the faster way where there is one."""
+    layer = FoldedConvTranspose2d if outer <= FEW_CHANNELS else nn.ConvTranspose2d
+    return layer(inner, outer, kernel, stride=2, padding=1)
+
+
 def conv_networks(
     shape: SampleShape, *, latent_dim: int, hidden_units: int
 ) -> tuple[nn.Sequential, nn.Sequential]:
@@ -162,7 +193,7 @@ def conv_networks(
     up: list[nn.Module] = []
     for (outer, inner), kernel in zip(itertools.pairwise(channels), kernels, strict=True):
         down += [nn.Conv2d(outer, inner, kernel, stride=2, padding=1), nn.ReLU()]
-        up = [nn.ReLU(), nn.ConvTranspose2d(inner, outer, kernel, stride=2, padding=1), *up]
+        up = [nn.ReLU(), upsampling(inner, outer, kernel), *up]
     grid = (channels[-1], sides[-1], sides[-1])
     encoder = nn.Sequential(
         *down,
