@@ -168,7 +168,7 @@ class FoldedConvTranspose2d(nn.ConvTranspose2d):
         batch, inner, height, width = x.shape
         rows = x.permute(0, 2, 3, 1).reshape(-1, inner)  # (batch * height * width, channels in)
         columns = (rows @ self.weight.reshape(inner, -1)).view(batch, height * width, -1)
-        side = [self.stride[0] * (length - 1) - 2 + self.kernel_size[0] for length in x.shape[2:]]
+        side = tuple(2 * (length - 1) - 2 + self.kernel_size[0] for length in x.shape[2:])
         folded = F.fold(columns.transpose(1, 2), side, self.kernel_size, stride=2, padding=1)
         assert self.bias is not None
         return folded + self.bias.view(-1, 1, 1)
