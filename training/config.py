@@ -27,11 +27,23 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Which images: a procedural set by `name`, or the genuine file at `path`; `size` in pixels."""
+    """Which images: a set by `name`, drawn or read from `path`; `size` in pixels.
+
+    `images` are any folder or array file, `vectors` any table of numbers. `key` names the array in
+    a file of several, `columns` those of a table, `factors` a CSV file of labels. `holdout` is the
+    share of images kept from training.
+    """
 
     name: str = "oval-dsprites"
     path: Path | None = None
     size: int = Field(default=64, gt=0)
+    channels: Literal[1, 3] | None = None
+    key: str | None = None
+    columns: tuple[str, ...] | None = None
+    standardize: bool = False
+    factors: Path | None = None
+    on_broken: Literal["fail", "skip"] = "fail"
+    holdout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class ModelConfig(Section):

@@ -4,6 +4,7 @@ import math
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -291,3 +292,45 @@ def test_file_of_another_size_than_configured_is_refused(tmp_path: Path) -> None
     write_official(path)
     with pytest.raises(DataError, match=r"`data.size` is 64 and .* holds images of \(16, 16\)"):
         open_images(DataConfig(name="dsprites", path=path))
+
+
+def write_official_hdf5(path: Path, **changes: np.ndarray) -> dict[str, np.ndarray]:
+    arrays = official_arrays() | changes
+    with h5py.File(path, "w") as file:
+        file["imgs"] = arrays["imgs"]
+        file["latents/classes"] = arrays["latents_classes"]
+        file["latents/values"] = arrays["latents_values"]
+    return arrays
+
+
+@pytest.mark.parametrize("name", ["dsprites", "oval-dsprites"])
+def test_hdf5_file_gives_what_the_npz_file_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("training.data.dsprites_file.CHUNK_IMAGES", 7)
+    write_official(tmp_path / "dsprites.npz")
+    write_official_hdf5(tmp_path / "dsprites.hdf5")
+    npz, hdf5 = (
+        open_images(DataConfig(name=name, path=tmp_path / file, size=16))
+        for file in ("dsprites.npz", "dsprites.hdf5")
+    )
+    every = torch.arange(npz.n_images)
+    assert torch.equal(hdf5.images(every), npz.images(every))
+    assert hdf5.factors == npz.factors
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"imgs": np.full((144, 16, 16), 255, np.uint8)}, "pixels must be 0 or 1, and 255"),
+        ({"imgs": np.zeros((144, 16, 16))}, "`imgs` is float64 of shape"),
+        ({"imgs": np.zeros((9, 16, 16), np.uint8)}, "it has 9 images, 144 are needed"),
+    ],
+)
+def test_hdf5_file_with_other_content_is_refused(
+    tmp_path: Path, changes: dict[str, np.ndarray], text: str
+) -> None:
+    path = tmp_path / "dsprites.hdf5"
+    write_official_hdf5(path, **changes)
+    with pytest.raises(DataError, match=text):
+        open_images(DataConfig(name="dsprites", path=path, size=16))

@@ -1,4 +1,4 @@
-"""The genuine dSprites file, read as packed bits: 1/8 of its 3 GB, and nothing is unpickled.
+"""The genuine dSprites file (npz or hdf5) as packed bits: 1/8 of its 3 GB; nothing is unpickled.
 
 Only the arrays `imgs`, `latents_values` and `latents_classes` are opened. `metadata`, a pickled
 object, is never touched.
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.data.array_files import is_hdf5, open_hdf5
 from training.data.ground_truth import GroundTruth
 from training.data.sprites import ELLIPSE
 from training.errors import DataError
@@ -53,10 +54,7 @@ class DspritesFile:
 
 def _read_latents(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            classes, values = (
-                _read_array(archive, name) for name in ("latents_classes", "latents_values")
-            )
+        classes, values = _hdf5_latents(path) if is_hdf5(path) else _npz_latents(path)
     except FileNotFoundError as error:
         raise DataError(f"`data.path` must name a file: `{path}` is missing") from error
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
@@ -64,6 +62,16 @@ def _read_latents(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     if classes.ndim != 2 or classes.shape[1] != len(FACTOR_NAMES) or classes.shape != values.shape:
         raise _not_dsprites(path, f"latents have the shapes {classes.shape} and {values.shape}")
     return classes, values
+
+
+def _npz_latents(path: Path) -> list[NDArray[Any]]:
+    with zipfile.ZipFile(path) as archive:
+        return [_read_array(archive, name) for name in ("latents_classes", "latents_values")]
+
+
+def _hdf5_latents(path: Path) -> list[NDArray[Any]]:
+    with open_hdf5(path) as file:
+        return [np.asarray(file[name]) for name in ("latents/classes", "latents/values")]
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
@@ -104,7 +112,9 @@ def _grid(classes: NDArray[np.int64], values: NDArray[np.float64]) -> GroundTrut
 
 
 def _read_packed(path: Path, rows: slice) -> tuple[NDArray[np.uint8], int, int]:
-    """Stream the member `imgs.npy` and keep the bits of the wanted rows."""
+    """Stream the array `imgs` and keep the bits of the wanted rows."""
+    if is_hdf5(path):
+        return _read_packed_hdf5(path, rows)
     with zipfile.ZipFile(path) as archive:
         if "imgs.npy" not in archive.namelist():
             raise _not_dsprites(path, "it has no array `imgs`")
@@ -114,7 +124,34 @@ def _read_packed(path: Path, rows: slice) -> tuple[NDArray[np.uint8], int, int]:
                 raise _not_dsprites(path, f"it has {count} images, {rows.stop} are needed")
             _skip(member, rows.start * height * width)
             chunks = _chunks(path, member, (rows.stop - rows.start, height * width))
-            return np.concatenate([np.packbits(chunk, axis=1) for chunk in chunks]), height, width
+            return np.concatenate([_pack(path, chunk) for chunk in chunks]), height, width
+
+
+def _read_packed_hdf5(path: Path, rows: slice) -> tuple[NDArray[np.uint8], int, int]:
+    with open_hdf5(path) as file:
+        if "imgs" not in file:
+            raise _not_dsprites(path, "it has no array `imgs`")
+        images = file["imgs"]
+        _require_form(path, images.shape, images.dtype)
+        count, height, width = images.shape
+        if rows.stop > count:
+            raise _not_dsprites(path, f"it has {count} images, {rows.stop} are needed")
+        packed = []
+        for start in range(rows.start, rows.stop, CHUNK_IMAGES):
+            chunk = images[start : min(start + CHUNK_IMAGES, rows.stop)]
+            packed.append(_pack(path, chunk.reshape(-1, height * width)))
+        return np.concatenate(packed), height, width
+
+
+def _pack(path: Path, chunk: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if chunk.max() > 1:
+        raise _not_dsprites(path, f"pixels must be 0 or 1, and {chunk.max()} was found")
+    return np.packbits(chunk, axis=1)
+
+
+def _require_form(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
+    if dtype != np.uint8 or len(shape) != 3:
+        raise _not_dsprites(path, f"`imgs` is {dtype} of shape {shape}, not uint8 (N, H, W)")
 
 
 def _read_header(path: Path, member: IO[bytes]) -> tuple[int, int, int]:
@@ -127,8 +164,9 @@ def _read_header(path: Path, member: IO[bytes]) -> tuple[int, int, int]:
         shape, fortran, dtype = readers[version](member)
     except (KeyError, ValueError) as error:
         raise _not_dsprites(path, f"the header of `imgs` is damaged ({error})") from error
-    if dtype != np.uint8 or len(shape) != 3 or fortran:
-        raise _not_dsprites(path, f"`imgs` is {dtype} of shape {shape}, not uint8 (N, H, W)")
+    _require_form(path, shape, dtype)
+    if fortran:
+        raise _not_dsprites(path, "`imgs` is stored column by column")
     return shape
 
 
@@ -138,14 +176,11 @@ def _skip(member: IO[bytes], n_bytes: int) -> None:
 
 
 def _chunks(path: Path, member: IO[bytes], shape: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
-    """Yield rows of pixels in {0, 1}, at most 4096 at once."""
+    """Yield rows of pixels, at most 4096 at once."""
     n_rows, n_pixels = shape
     for start in range(0, n_rows, CHUNK_IMAGES):
         wanted = min(CHUNK_IMAGES, n_rows - start) * n_pixels
         block = member.read(wanted)
         if len(block) != wanted:
             raise _not_dsprites(path, "`imgs` ends too early")
-        chunk = np.frombuffer(block, dtype=np.uint8).reshape(-1, n_pixels)
-        if chunk.max() > 1:
-            raise _not_dsprites(path, f"pixels must be 0 or 1, and {chunk.max()} was found")
-        yield chunk
+        yield np.frombuffer(block, dtype=np.uint8).reshape(-1, n_pixels)

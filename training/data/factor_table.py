@@ -50,10 +50,6 @@ class FactorTable:
         """Values in natural units, (batch,) -> (batch, n_factors), float64."""
         return self.values.to(indices.device)[indices]
 
-    def part(self, rows: Tensor) -> FactorTable:
-        """The table of some images, in the order of `rows`."""
-        return FactorTable(self.factor_names, self.values[rows], self.classes[rows])
-
 
 def factor_table(names: Sequence[str], values: NDArray[np.float64]) -> FactorTable:
     """Make a table from values (n_images, n_factors).

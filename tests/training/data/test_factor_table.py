@@ -13,10 +13,3 @@ def test_factor_table_keeps_few_values_as_classes_and_cuts_many() -> None:
     assert table.factor_sizes == (3, 10)
     assert table.factors_of(torch.tensor([4, 99])).tolist() == [[1, 0], [0, 9]]
     assert table.values_at(torch.tensor([4]))[0].tolist() == pytest.approx([10, 4 / 99])
-
-
-def test_factor_table_part_follows_the_rows() -> None:
-    table = factor_table(["kind"], np.arange(5.0)[:, None])
-    part = table.part(torch.tensor([4, 0]))
-    assert part.values.flatten().tolist() == [4, 0]
-    assert part.n_images == 2

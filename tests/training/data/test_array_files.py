@@ -1,0 +1,124 @@
+"""Arrays in files of every accepted kind, in memory and on disk."""
+
+import pickle
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+from training.data import array_files
+from training.data.array_files import JoinedRows, open_array
+from training.errors import DataError
+
+ARRAY = np.arange(7 * 4 * 4, dtype=np.uint8).reshape(7, 4, 4)
+PICKED = np.array([5, 0, 5, 3])
+
+
+def write(path: Path, array: np.ndarray = ARRAY) -> Path:
+    """Write `array` as `images`, in the format that the suffix says."""
+    match path.suffix:
+        case ".npy":
+            np.save(path, array)
+        case ".npz":
+            np.savez_compressed(path, images=array, labels=np.arange(7))
+        case ".h5":
+            with h5py.File(path, "w") as file:
+                file["images"] = array
+        case ".mat":
+            scipy.io.savemat(path, {"images": array})
+        case _:
+            torch.save(torch.from_numpy(array), path)
+    return path
+
+
+@pytest.fixture(params=["a.npy", "a.npz", "a.h5", "a.mat", "a.pt"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return write(tmp_path / request.param)
+
+
+def test_open_array_gives_rows_in_the_order_asked_for(file: Path) -> None:
+    rows = open_array(file)
+    assert rows.shape == ARRAY.shape
+    np.testing.assert_array_equal(rows[PICKED], ARRAY[PICKED])
+
+
+def test_open_array_gives_the_same_when_it_stays_on_disk(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(array_files, "MEMORY_LIMIT", 10)
+    rows = open_array(file)
+    if file.suffix != ".mat":
+        assert not (isinstance(rows, np.ndarray) and rows.flags.owndata)
+    np.testing.assert_array_equal(rows[PICKED], ARRAY[PICKED])
+
+
+def test_open_array_maps_an_uncompressed_npz_member(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(array_files, "MEMORY_LIMIT", 10)
+    path = tmp_path / "a.npz"
+    np.savez(path, images=ARRAY, other=np.arange(3))
+    rows = open_array(path)
+    assert isinstance(rows, np.memmap)
+    assert Path(str(rows.filename)) == path
+    np.testing.assert_array_equal(rows[PICKED], ARRAY[PICKED])
+
+
+def test_open_array_reads_a_matlab_file_of_version_7_3(tmp_path: Path) -> None:
+    path = tmp_path / "a.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["images"] = ARRAY.T  # MATLAB writes columns first
+    np.testing.assert_array_equal(open_array(path)[PICKED], ARRAY[PICKED])
+
+
+def test_open_array_takes_the_key_of_several(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, left=ARRAY, right=ARRAY + 1)
+    np.testing.assert_array_equal(open_array(path, key="right")[PICKED], ARRAY[PICKED] + 1)
+    with pytest.raises(DataError, match=r"holds left, right: name the images with `data.key`"):
+        open_array(path)
+    with pytest.raises(DataError, match="has no array `top`: it has left, right"):
+        open_array(path, key="top")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".mat", ".pt", ".pth"])
+def test_open_array_says_that_a_file_is_damaged(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"nothing that anyone can read" * 9)
+    with pytest.raises(DataError, match=r"cannot be read|holds more than tensors"):
+        open_array(path)
+
+
+def test_open_array_says_that_a_file_is_missing_or_of_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is missing"):
+        open_array(tmp_path / "a.npy")
+    with pytest.raises(DataError, match="is a folder"):
+        open_array(tmp_path)
+    (tmp_path / "a.doc").write_text("hello")
+    with pytest.raises(DataError, match=r"arrays are read from \.npy, \.npz"):
+        open_array(tmp_path / "a.doc")
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return pytest.fail, ("a file's code was run",)
+
+
+def test_open_array_never_unpickles(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array(Bomb(), dtype=object))
+    np.savez(tmp_path / "a.npz", images=np.array(Bomb(), dtype=object))
+    (tmp_path / "a.pth").write_bytes(pickle.dumps(Bomb()))
+    torch.save({"images": Bomb()}, tmp_path / "b.pth")
+    for name in ("a.npy", "a.npz", "a.pth", "b.pth"):
+        with pytest.raises(DataError):
+            open_array(tmp_path / name)
+
+
+def test_joined_rows_are_the_parts_in_order() -> None:
+    rows = JoinedRows([ARRAY[:2], ARRAY[2:3], ARRAY[3:]])
+    assert rows.shape == ARRAY.shape
+    np.testing.assert_array_equal(rows[PICKED], ARRAY[PICKED])
+    np.testing.assert_array_equal(rows[:], ARRAY)

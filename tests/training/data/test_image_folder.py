@@ -1,0 +1,132 @@
+"""A folder of pictures: what is found, how it is read, and what a broken file does."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from training.config import DataConfig
+from training.data import ImageSource, array_files, notes_on, open_images
+from training.errors import DataError
+
+N = 6
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Gray pictures of many formats in two levels, and files that are none."""
+    rng = np.random.default_rng(3)
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    names = ["a.png", "b.bmp", "deep/c.tif", "deep/d.PNG", "deep/er/e.pgm", "f.webp"]
+    for name in names:
+        image = Image.fromarray(rng.integers(0, 256, (12, 20), dtype=np.uint8))
+        image.save(tmp_path / name, **({"lossless": True} if name == "f.webp" else {}))
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / ".cache.png").write_bytes(b"hidden")
+    return tmp_path
+
+
+def opened(folder: Path, **changes: object) -> ImageSource:
+    return open_images(DataConfig(**({"name": "images", "path": folder, "size": 16} | changes)))
+
+
+def test_folder_is_read_recursively_in_the_order_of_names(folder: Path) -> None:
+    source = opened(folder)
+    assert (source.n_images, source.image_shape) == (N, (1, 16, 16))
+    wanted = Image.open(folder / "b.bmp").resize((16, 16), Image.Resampling.BILINEAR)
+    torch.testing.assert_close(
+        source.images(torch.tensor([1]))[0, 0], torch.from_numpy(np.array(wanted)) / 255
+    )
+
+
+def test_folder_too_large_for_memory_is_read_on_demand(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indices = torch.tensor([4, 0, 4])
+    kept, digest = opened(folder).images(indices), opened(folder).sha256()
+    monkeypatch.setattr(array_files, "MEMORY_LIMIT", 100)
+    streaming = opened(folder)
+    assert torch.equal(streaming.images(indices), kept)
+    assert streaming.sha256() == digest
+    (folder / "a.png").unlink()
+    with pytest.raises(FileNotFoundError):
+        streaming.images(indices)
+
+
+def test_folder_with_color_has_three_channels_unless_told_otherwise(folder: Path) -> None:
+    Image.new("RGB", (20, 12), (250, 10, 10)).save(folder / "red.png")
+    assert opened(folder).image_shape[0] == 3
+    gray = opened(folder, channels=1)
+    assert gray.image_shape[0] == 1
+    expected = round(0.299 * 250 + 0.587 * 10 + 0.114 * 10) / 255
+    assert float(gray.images(torch.tensor([N]))[0].mean()) == pytest.approx(expected, abs=1 / 255)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", None], ids=["empty", "text", "cut"])
+def test_broken_file_is_named_and_fatal(folder: Path, content: bytes | None) -> None:
+    path = folder / "b.bmp"
+    path.write_bytes(path.read_bytes()[:100] if content is None else content)
+    with pytest.raises(DataError, match=r"b\.bmp` is broken: .*; repair or remove it"):
+        opened(folder)
+
+
+def test_broken_file_is_named_and_left_out_by_choice(folder: Path) -> None:
+    intact = opened(folder)
+    (folder / "b.bmp").write_bytes(b"broken")
+    source = opened(folder, on_broken="skip")
+    assert source.n_images == N - 1
+    assert notes_on(source) == ["left out 1 broken files: b.bmp"]
+    assert torch.equal(source.images(torch.tensor([1])), intact.images(torch.tensor([2])))
+
+
+def test_folder_without_a_readable_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no images: files must end in"):
+        opened(tmp_path)
+    (tmp_path / "a.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match="none of the 1 images"):
+        opened(tmp_path, on_broken="skip")
+    with pytest.raises(DataError, match="must name a folder of images"):
+        opened(tmp_path / "nowhere")
+
+
+def test_huge_picture_is_refused_before_it_is_decoded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.data.image_folder.MAX_PIXELS", 100)
+    with pytest.raises(DataError, match=r"20 x 12 pixels are more than 100"):
+        opened(folder)
+
+
+def test_transparency_lies_on_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (16, 16), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    assert torch.all(opened(tmp_path).images(torch.tensor([0])) == 1)
+
+
+def test_sixteen_bits_keep_the_upper_eight(tmp_path: Path) -> None:
+    Image.fromarray(np.full((16, 16), 0x8040, np.uint16)).save(tmp_path / "a.png")
+    assert torch.all(opened(tmp_path).images(torch.tensor([0])) == 0x80 / 255)
+
+
+def test_large_photo_is_close_to_its_exact_reduction(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 255, 400).astype(np.uint8)[None, :].repeat(400, axis=0)
+    Image.fromarray(ramp).save(tmp_path / "a.jpg", quality=95)
+    found = opened(tmp_path).images(torch.tensor([0]))[0, 0]
+    assert float((found[8] - torch.linspace(0, 1, 16)).abs().max()) < 0.06
+
+
+def test_hash_changes_with_a_file(folder: Path) -> None:
+    before = opened(folder).sha256()
+    Image.new("L", (5, 5), 9).save(folder / "a.png")
+    assert opened(folder).sha256() != before
+
+
+def test_folder_agrees_with_what_the_service_does_to_an_upload(folder: Path) -> None:
+    images = pytest.importorskip("service.codecs.images")
+    spec = pytest.importorskip("service.models.artifact").ImageSpec(
+        channels=1, height=16, width=16, polarity="dark_on_light"
+    )
+    served = images.decode_image((folder / "a.png").read_bytes(), spec, max_pixels=10**6).images
+    trained = opened(folder).images(torch.tensor([0]))
+    assert torch.equal(trained, torch.from_numpy(served.copy()) / 255)

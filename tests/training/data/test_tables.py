@@ -1,0 +1,117 @@
+"""Tables of numbers as vectors, and as factors of images."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+
+from training.config import DataConfig
+from training.data import ImageSource, open_images
+from training.errors import DataError
+
+VALUES = np.random.default_rng(2).normal(5, 3, (20, 3))
+EVERY = torch.arange(20)
+
+
+def write(path: Path) -> Path:
+    if path.suffix == ".csv":
+        lines = ["a,b,c", *(",".join(map(repr, row)) for row in VALUES.tolist())]
+        path.write_text("\n".join(lines))
+    elif path.suffix == ".parquet":
+        table = pyarrow.table({name: VALUES[:, k] for k, name in enumerate("abc")})
+        pyarrow.parquet.write_table(table, path)
+    elif path.suffix == ".npz":
+        np.savez(path, rows=VALUES, other=VALUES[:3])
+    else:
+        np.save(path, VALUES)
+    return path
+
+
+def opened(path: Path, **changes: object) -> ImageSource:
+    return open_images(DataConfig(**({"name": "vectors", "path": path} | changes)))
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.npy", "t.npz"])
+def test_vectors_are_the_rows_of_the_table(tmp_path: Path, name: str) -> None:
+    source = opened(write(tmp_path / name), key="rows" if name == "t.npz" else None)
+    assert (source.n_images, source.image_shape, source.name) == (20, (3,), "t")
+    torch.testing.assert_close(source.images(EVERY), torch.from_numpy(VALUES).float())
+
+
+def test_vectors_standardized_say_how(tmp_path: Path) -> None:
+    source = opened(write(tmp_path / "t.csv"), standardize=True)
+    rows = source.images(EVERY).double()
+    torch.testing.assert_close(rows.mean(dim=0), torch.zeros(3).double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(rows.std(dim=0, correction=0), torch.ones(3).double())
+    np.testing.assert_allclose(rows.numpy() * source.scale + source.offset, VALUES, atol=1e-5)
+
+
+def test_vectors_take_chosen_columns_in_order(tmp_path: Path) -> None:
+    source = opened(write(tmp_path / "t.parquet"), columns=("c", "a"))
+    np.testing.assert_allclose(source.images(EVERY).numpy(), VALUES[:, [2, 0]], rtol=1e-6)
+    with pytest.raises(DataError, match="has no column `z`: it has a, b, c"):
+        opened(tmp_path / "t.parquet", columns=("z",))
+
+
+def test_csv_without_a_header_numbers_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("1,2\n3,4\n")
+    assert opened(path, columns=("c1",)).images(torch.tensor([1])).tolist() == [[4]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,id\n1,x\n", "has text, or nothing, in row 1, column `id`; fill it in, or choose"),
+        ("a,b\n1,2\n3,inf\n", "has inf in row 2, column `b`"),
+        ("a,b\n1,2\n3\n", "has 1 cells in line 3, not 2"),
+        ("", "is empty"),
+    ],
+)
+def test_csv_with_bad_cells_is_explained(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        opened(path)
+
+
+def test_vectors_of_other_files_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "t.npy", np.zeros((3, 4, 4)))
+    (tmp_path / "t.parquet").write_bytes(b"not a table")
+    (tmp_path / "t.xlsx").write_bytes(b"a sheet")
+    for name, text in (
+        ("t.npy", r"holds float64 of shape \(3, 4, 4\)"),
+        ("t.parquet", "cannot be read as Parquet"),
+        ("t.xlsx", r"vectors are read from \.csv, \.npy"),
+        ("t.none", "is missing"),
+    ):
+        with pytest.raises(DataError, match=text):
+            opened(tmp_path / name)
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    np.save(tmp_path / "set.npy", np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8))
+    return tmp_path / "set.npy"
+
+
+def with_factors(images: Path, text: str) -> ImageSource:
+    path = images.with_name("factors.csv")
+    path.write_text(text)
+    return open_images(DataConfig(name="images", path=images, size=8, factors=path))
+
+
+def test_factors_of_images_are_read_beside_them(digits: Path) -> None:
+    factors = with_factors(digits, "angle,kind\n0.5,cat\n0.1,dog\n0.5,dog\n0.9,ant\n").factors
+    assert factors is not None
+    assert factors.factor_names == ("angle", "kind")
+    assert factors.factors_of(torch.arange(4)).tolist() == [[1, 1], [0, 2], [1, 2], [2, 0]]
+    assert factors.values_at(torch.tensor([3])).tolist() == [[0.9, 0]]
+
+
+def test_factors_need_a_row_an_image(digits: Path) -> None:
+    with pytest.raises(DataError, match="has 1 rows for 4 images"):
+        with_factors(digits, "angle\n1\n")

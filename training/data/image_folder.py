@@ -1,0 +1,213 @@
+"""A folder of pictures, read recursively: each file is checked once, then kept or read on demand.
+
+Pictures become gray or RGB of one size the way the service does it: 16 bits keep the upper eight,
+transparency lies on white, the size changes bilinearly with antialiasing and without keeping the
+aspect ratio.
+"""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from training.data import array_files
+from training.data.factor_table import FactorTable
+from training.errors import DataError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+MAX_PIXELS = 64_000_000
+DRAFT_FACTOR = 4
+GRAY_PROBES, GRAY_SIDE, GRAY_TOLERANCE = 64, 32, 12
+OnBroken = Literal["fail", "skip"]
+Bytes = NDArray[np.uint8]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All pictures below a folder in the order of their names; hidden ones are left out.
+
+    Raises:
+        DataError: The folder is missing or has none.
+    """
+    if not folder.is_dir():
+        raise DataError(f"`data.path` must name a folder of images: `{folder}` is none")
+    paths = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if not paths:
+        raise DataError(
+            f"`{folder}` holds no images: files must end in {', '.join(IMAGE_SUFFIXES)}"
+        )
+    return paths
+
+
+def open_picture(content: bytes, *, wanted: int | None = None) -> Image.Image:
+    """Decode one file's bytes, upright and with eight bits a channel.
+
+    Args:
+        content: Of the file.
+        wanted: Side that is needed; a much larger JPEG is then decoded at a fraction of its size.
+
+    Raises:
+        ValueError: With the reason why not.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}")
+        if wanted and image.format == "JPEG" and min(image.size) >= DRAFT_FACTOR * wanted:
+            image.draft(None, (2 * wanted, 2 * wanted))
+        image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = "no image that can be read" if "identify" in str(error) else str(error)
+        raise ValueError(reason) from error
+    upright = ImageOps.exif_transpose(image)
+    return _on_white(_eight_bit(upright))
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64).clip(0, 0xFFFF)
+    return Image.fromarray((values >> 8).astype(np.uint8))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(ground, image.convert("RGBA"))
+
+
+def picture_bytes(content: bytes, image_shape: tuple[int, int, int]) -> Bytes:
+    """One file's bytes as uint8 (channels, height, width).
+
+    Raises:
+        ValueError: With the reason why not.
+    """
+    channels, height, width = image_shape
+    image = open_picture(content, wanted=width).convert("L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image).reshape(height, width, channels)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))  # (channels, height, width)
+
+
+def looks_gray(paths: Sequence[Path]) -> bool:
+    """Whether a spread of readable pictures shows no color beyond compression noise."""
+    for path in spread(paths, GRAY_PROBES):
+        try:
+            image = open_picture(path.read_bytes(), wanted=GRAY_SIDE).convert("RGB")
+        except ValueError:
+            continue
+        pixels = np.asarray(image.resize((GRAY_SIDE, GRAY_SIDE))).astype(np.int64)
+        if np.ptp(pixels, axis=2).max() > GRAY_TOLERANCE:
+            return False
+    return True
+
+
+def spread(paths: Sequence[Path], n: int) -> list[Path]:
+    """At most `n` paths at equal distances."""
+    return [paths[row] for row in np.unique(np.linspace(0, len(paths) - 1, n).astype(int))]
+
+
+class ImageFolder:
+    """An image source over the pictures of a folder.
+
+    Args:
+        name: Of the set.
+        folder: Searched recursively.
+        size: Height and width to give.
+        channels: 1 or 3.
+        on_broken: Whether a file that cannot be read ends it all, or is left out.
+
+    Raises:
+        DataError: There are no images, or one is broken and that is not allowed.
+    """
+
+    source = "file"
+
+    def __init__(
+        self, name: str, folder: Path, *, size: int, channels: int, on_broken: OnBroken = "fail"
+    ) -> None:
+        self.name = name
+        self.folder = folder
+        self.image_shape = (channels, size, size)
+        self.factors: FactorTable | None = None
+        self.broken: list[str] = []
+        self._on_broken = on_broken
+        self._digest = hashlib.sha256()
+        self.paths = self._check(image_files(folder))
+        self.n_images = len(self.paths)
+
+    def _check(self, paths: Sequence[Path]) -> list[Path]:
+        """Read every file once; keep the pixels where all of them fit in memory."""
+        n_bytes = int(np.prod(self.image_shape)) * len(paths)
+        pixels = (
+            np.empty((len(paths), *self.image_shape), dtype=np.uint8)
+            if n_bytes <= array_files.MEMORY_LIMIT
+            else None
+        )
+        good: list[Path] = []
+        for path in paths:
+            picture = self._read(path)
+            if picture is None:
+                continue
+            if pixels is not None:
+                pixels[len(good)] = picture
+            good.append(path)
+        if not good:
+            raise DataError(f"none of the {len(paths)} images in `{self.folder}` can be read")
+        self._pixels = None if pixels is None else torch.from_numpy(pixels[: len(good)])
+        return good
+
+    def _read(self, path: Path) -> Bytes | None:
+        content = path.read_bytes()
+        try:
+            picture = picture_bytes(content, self.image_shape)
+        except ValueError as error:
+            if self._on_broken == "fail":
+                raise DataError(
+                    f"`{path}` is broken: {error}; repair or remove it, or leave out broken files "
+                    'with `data.on_broken = "skip"`'
+                ) from error
+            self.broken.append(self._relative(path))
+            return None
+        self._digest.update(f"{self._relative(path)} {len(content)} ".encode() + content)
+        return picture
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    @property
+    def file_names(self) -> list[str]:
+        """Paths of the images below the folder, in the order of their numbers."""
+        return [self._relative(path) for path in self.paths]
+
+    def sha256(self) -> str:
+        """Hash of the names and bytes of all good files."""
+        return self._digest.hexdigest()
+
+    def images(self, indices: Tensor) -> Tensor:
+        """(batch,) int64 -> (batch, channels, size, size) float32 in [0, 1]."""
+        if self._pixels is not None:
+            return (self._pixels[indices.cpu()].float() / 255).to(indices.device)
+        pictures = [
+            picture_bytes(self.paths[index].read_bytes(), self.image_shape)
+            for index in indices.tolist()
+        ]
+        return torch.from_numpy(np.stack(pictures)).to(indices.device).float() / 255

@@ -1,0 +1,133 @@
+"""From a configuration to a set of images: by name, from its file or folder, and split in two."""
+
+from pathlib import Path
+
+from training.config import DataConfig
+from training.data.array_files import ARRAY_SUFFIXES, open_array
+from training.data.catalog import DRAWN
+from training.data.dsprites_file import DspritesFile
+from training.data.image_folder import ImageFolder, image_files, looks_gray
+from training.data.parts import Part, split_indices
+from training.data.public_files import PUBLIC
+from training.data.source import ImageSource
+from training.data.stored_images import StoredImages
+from training.data.tables import Vectors, read_factor_table
+from training.errors import DataError
+
+DSPRITES = ("dsprites", "oval-dsprites")
+IMAGES, VECTORS = "images", "vectors"
+_FOLDERS = ("celeba", "3dchairs")
+LISTED = 5  # names in a message
+
+
+def open_images(config: DataConfig) -> ImageSource:
+    """Open the set that `config` names, without the images that it holds out.
+
+    Raises:
+        DataError: The name is unknown, or the file is not what the name promises.
+    """
+    whole = _open_whole(config)
+    if config.holdout == 0:
+        return whole
+    return Part(whole, split_indices(whole.n_images, config.holdout)[0])
+
+
+def open_held_out(config: DataConfig) -> ImageSource | None:
+    """The images that training never sees, or None if there are none.
+
+    Raises:
+        DataError: As `open_images`.
+    """
+    if config.holdout == 0:
+        return None
+    whole = _open_whole(config)
+    return Part(whole, split_indices(whole.n_images, config.holdout)[1])
+
+
+def known_names() -> list[str]:
+    """All that `data.name` may be."""
+    return [*DRAWN, *PUBLIC, IMAGES, VECTORS]
+
+
+def _open_whole(config: DataConfig) -> ImageSource:
+    if config.name not in known_names():
+        raise DataError(
+            f"`data.name` must be one of {', '.join(known_names())}: got `{config.name}`; "
+            "see `rfvae-train datasets`"
+        )
+    if config.path is not None:
+        return _open_path(config, config.path)
+    if config.name not in DRAWN:
+        raise DataError(
+            f"`{config.name}` is read and not drawn: give its file or folder as `data.path`"
+        )
+    drawn: ImageSource = DRAWN[config.name].make(config.name, size=config.size)
+    return drawn
+
+
+def _open_path(config: DataConfig, path: Path) -> ImageSource:
+    if config.name in DSPRITES:
+        return _open_dsprites(config, path)
+    if config.name in _FOLDERS:
+        return PUBLIC[config.name](path, size=config.size, on_broken=config.on_broken)
+    if config.name in PUBLIC:
+        return PUBLIC[config.name](path, size=config.size)
+    if config.name in DRAWN:
+        raise DataError(
+            f"`{config.name}` is drawn and has no file: leave out `data.path`, or set `data.name` "
+            f"to `{IMAGES}` or `{VECTORS}`"
+        )
+    source = _open_vectors(config, path) if config.name == VECTORS else _open_any(config, path)
+    if config.factors is not None:
+        names = source.file_names if isinstance(source, ImageFolder) else None
+        source.factors = read_factor_table(
+            config.factors, n_images=source.n_images, file_names=names
+        )
+    return source
+
+
+def _open_dsprites(config: DataConfig, path: Path) -> DspritesFile:
+    images = DspritesFile(config.name, path=path)
+    if images.image_shape[1:] != (config.size, config.size):
+        raise DataError(
+            f"`data.size` is {config.size} and `{path}` holds images of "
+            f"{images.image_shape[1:]}; set `data.size` to the file's"
+        )
+    return images
+
+
+def _open_vectors(config: DataConfig, path: Path) -> Vectors:
+    return Vectors(
+        path.stem,
+        path,
+        key=config.key,
+        columns=config.columns,
+        standardize=config.standardize,
+    )
+
+
+def _open_any(config: DataConfig, path: Path) -> ImageFolder | StoredImages:
+    """Images in a folder or in an array file."""
+    if path.suffix.lower() in ARRAY_SUFFIXES and not path.is_dir():
+        rows = open_array(path, key=config.key)
+        return StoredImages(
+            path.stem, rows, files=[path], size=config.size, channels=config.channels
+        )
+    channels = config.channels or (1 if looks_gray(image_files(path)) else 3)
+    return ImageFolder(
+        path.resolve().name,
+        path,
+        size=config.size,
+        channels=channels,
+        on_broken=config.on_broken,
+    )
+
+
+def notes_on(source: ImageSource) -> list[str]:
+    """What a person should know about a set that was opened: files that were left out."""
+    whole = source.whole if isinstance(source, Part) else source
+    if not isinstance(whole, ImageFolder) or not whole.broken:
+        return []
+    listed = ", ".join(whole.broken[:LISTED])
+    more = f" and {len(whole.broken) - LISTED} more" if len(whole.broken) > LISTED else ""
+    return [f"left out {len(whole.broken)} broken files: {listed}{more}"]

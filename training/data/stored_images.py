@@ -1,0 +1,206 @@
+"""Images of an array, whatever the order of its sides and the range of its values."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.data.array_files import Rows
+from training.data.factor_table import FactorTable
+from training.data.ground_truth import GroundTruth
+from training.errors import DataError
+
+PROBE_IMAGES = 2048  # of a set on disk, looked at to find the range of values
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's conversion to gray
+_ROUNDING = 1e-3
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where an array keeps its images.
+
+    Attributes:
+        n_images: Number of images.
+        channels: 1 or 3.
+        height: Pixels.
+        width: Pixels.
+        order: Axes of one image, after the image number, as (channels, height, width); None for a
+            gray image without a channel axis, and for flat rows of pixels.
+    """
+
+    n_images: int
+    channels: int
+    height: int
+    width: int
+    order: tuple[int, int, int] | None
+
+
+def find_layout(shape: Sequence[int], *, origin: str) -> Layout:
+    """Read the sides (N, H, W), (N, H, W, C), (N, C, H, W) or (N, H * W) of square images.
+
+    Raises:
+        DataError: None of these fits.
+    """
+    n, *sides = shape
+    if len(sides) == 1 and math.isqrt(sides[0]) ** 2 == sides[0]:
+        side = math.isqrt(sides[0])
+        return Layout(n, 1, side, side, None)
+    if len(sides) == 2:
+        return Layout(n, 1, sides[0], sides[1], None)
+    if len(sides) == 3 and sides[2] in (1, 3):
+        return Layout(n, sides[2], sides[0], sides[1], (2, 0, 1))
+    if len(sides) == 3 and sides[0] in (1, 3):
+        return Layout(n, sides[0], sides[1], sides[2], (0, 1, 2))
+    raise DataError(
+        f"images are (N, H, W), (N, H, W, C), (N, C, H, W) with 1 or 3 channels, or rows of square "
+        f"gray ones: {origin} has the shape {tuple(shape)}; change `data.key`, or convert it"
+    )
+
+
+def images_last(rows: Rows) -> bool:
+    """Whether the last axis counts images, (H, W, N) or (H, W, C, N), as in MATLAB files."""
+    shape = rows.shape
+    if len(shape) == 3:
+        return shape[0] == shape[1] != shape[2]
+    return (
+        len(shape) == 4 and shape[0] == shape[1] and shape[2] in (1, 3) and shape[3] not in (1, 3)
+    )
+
+
+def find_divisor(rows: Rows, *, origin: str) -> float:
+    """What takes the values to [0, 1]: 1 for {0, 1} and [0, 1], 255 for bytes, 65,535 above.
+
+    Raises:
+        DataError: A value is below 0, or not a number.
+    """
+    if isinstance(rows, np.memmap) or not isinstance(rows, np.ndarray):
+        rows = rows[np.unique(np.linspace(0, rows.shape[0] - 1, PROBE_IMAGES).astype(np.int64))]
+    sample = np.asarray(rows)
+    if sample.dtype == np.bool_:
+        return 1.0
+    if sample.dtype.kind not in "iuf":
+        raise DataError(f"pixels must be numbers: {origin} holds {sample.dtype}; convert it")
+    low, high = float(sample.min()), float(sample.max())
+    for divisor in (1.0, 255.0, 65_535.0):
+        if low >= 0 and high <= divisor:
+            return divisor
+    raise DataError(
+        f"pixels must lie in 0 to 1, 0 to 255 or 0 to 65535: {origin} has {low:g} to {high:g}; "
+        "shift and scale them"
+    )
+
+
+class StoredImages:
+    """An image source over the rows of an array.
+
+    Args:
+        name: Of the set.
+        rows: Array of images; see `find_layout`.
+        files: What the hash covers.
+        size: Height and width to give; others are resized (bilinear with antialiasing), as the
+            service does.
+        channels: 1 or 3; as found by default.
+        factors: Behind the images, if known.
+    """
+
+    source = "file"
+
+    def __init__(
+        self,
+        name: str,
+        rows: Rows,
+        *,
+        files: Sequence[Path],
+        size: int,
+        channels: int | None = None,
+        factors: GroundTruth | FactorTable | None = None,
+    ) -> None:
+        self._files = files
+        origin = f"`{files[0]}`"
+        if images_last(rows):
+            rows = np.moveaxis(np.asarray(rows), -1, 0)
+        self._rows = rows
+        self._layout = find_layout(rows.shape, origin=origin)
+        self._divisor = find_divisor(rows, origin=origin)
+        self.name = name
+        self.n_images = self._layout.n_images
+        self.image_shape = (channels or self._layout.channels, size, size)
+        self.factors = factors
+
+    @property
+    def found(self) -> Layout:
+        """The images as the file has them."""
+        return self._layout
+
+    def sha256(self) -> str:
+        """Hash of the files' bytes."""
+        return hash_files(self._files)
+
+    def images(self, indices: Tensor) -> Tensor:
+        """(batch,) int64 -> (batch, channels, size, size) float32 in [0, 1]."""
+        raw = np.ascontiguousarray(self._rows[indices.cpu().numpy()])
+        pixels = self._ordered(torch.from_numpy(_plain(raw)).to(indices.device))
+        pixels = pixels.float() / self._divisor  # (batch, channels, height, width)
+        if pixels.numel() and float(pixels.max()) > 1 + _ROUNDING:
+            raise DataError(
+                f"`{self._files[0]}` mixes ranges of values: most images are within 0 to "
+                f"{self._divisor:g} and one reaches {float(pixels.max()) * self._divisor:g}"
+            )
+        return fit_pixels(pixels, self.image_shape)
+
+    def _ordered(self, raw: Tensor) -> Tensor:
+        layout = self._layout
+        if layout.order is None:
+            return raw.reshape(-1, 1, layout.height, layout.width)
+        return raw.permute(0, *(axis + 1 for axis in layout.order))
+
+
+def _plain(raw: NDArray[Any]) -> NDArray[Any]:
+    """Numbers that torch reads: in this machine's byte order, 16 bits as 32."""
+    if raw.dtype.kind == "u" and raw.dtype.itemsize > 1:
+        return raw.astype(np.int64)
+    return raw.astype(raw.dtype.newbyteorder("="), copy=False)
+
+
+def fit_pixels(pixels: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
+    """Bring (batch, channels, height, width) in [0, 1] to `image_shape`."""
+    channels, height, width = image_shape
+    if channels == 1 and pixels.shape[1] == 3:
+        weights = torch.tensor(LUMA, device=pixels.device).view(1, 3, 1, 1)
+        pixels = (pixels * weights).sum(dim=1, keepdim=True)  # (batch, 1, height, width)
+    if pixels.shape[1] != channels:
+        pixels = pixels.expand(-1, channels, -1, -1)
+    if pixels.shape[2:] != (height, width):
+        pixels = F.interpolate(
+            pixels, (height, width), mode="bilinear", antialias=True, align_corners=False
+        ).clamp(0, 1)
+    return pixels.contiguous()
+
+
+def shrink_to_bytes(rows: NDArray[Any], size: int) -> NDArray[np.uint8]:
+    """uint8 images (n, H, W) or (n, H, W, 3) at `size` x `size`, of the same order."""
+    pixels = torch.from_numpy(np.array(rows)).float() / 255
+    pixels = pixels.unsqueeze(1) if rows.ndim == 3 else pixels.permute(0, 3, 1, 2)
+    fitted = fit_pixels(pixels, (pixels.shape[1], size, size))
+    found = (255 * fitted).round().byte().permute(0, 2, 3, 1).numpy()
+    return found[..., 0] if rows.ndim == 3 else found
+
+
+def hash_files(files: Sequence[Path]) -> str:
+    """Hash of one file's bytes, or of the names and hashes of several."""
+    digests = []
+    for path in files:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    if len(files) == 1:
+        return digests[0]
+    lines = [f"{path.name} {digest}\n" for path, digest in zip(files, digests, strict=True)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

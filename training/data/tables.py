@@ -1,0 +1,228 @@
+"""Tables of numbers: CSV, npy and Parquet files, as data (vectors) or as factors of images."""
+
+import csv
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.data.array_files import open_array, require_file
+from training.data.factor_table import FactorTable, factor_table
+from training.data.stored_images import hash_files
+from training.errors import DataError
+
+VECTOR_SUFFIXES = (".csv", ".npy", ".npz", ".parquet")
+FILE_COLUMN = "file"
+Cells = list[list[str]]
+
+
+@dataclass(frozen=True)
+class NumberTable:
+    """Columns of numbers, (n_rows, n_columns) float64, with their names."""
+
+    columns: tuple[str, ...]
+    values: NDArray[np.float64]
+
+
+class Vectors:
+    """A vector source: `images` gives rows (batch, n_columns) of a table.
+
+    Args:
+        name: Of the set.
+        path: CSV with a header, npy, npz or Parquet.
+        key: Array of an npz file.
+        columns: The ones to take; all by default.
+        standardize: Give each column mean 0 and standard deviation 1; `offset` and `scale` say
+            what was subtracted and divided by.
+    """
+
+    source = "file"
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        *,
+        key: str | None = None,
+        columns: Sequence[str] | None = None,
+        standardize: bool = False,
+    ) -> None:
+        self.name = name
+        self._path = path
+        table = _chosen(_read_numbers(path, key), columns, path=path)
+        self.columns = table.columns
+        width = len(table.columns)
+        self.offset = table.values.mean(axis=0) if standardize else np.zeros(width)
+        spread = table.values.std(axis=0) if standardize else np.ones(width)
+        self.scale = np.where(spread > 0, spread, 1.0)
+        self._rows = torch.from_numpy((table.values - self.offset) / self.scale).float()
+        self.n_images = len(self._rows)
+        self.image_shape = (width,)
+        self.factors: FactorTable | None = None
+
+    def sha256(self) -> str:
+        """Hash of the file's bytes."""
+        return hash_files([self._path])
+
+    def images(self, indices: Tensor) -> Tensor:
+        """(batch,) int64 -> (batch, n_columns) float32."""
+        if self._rows.device != indices.device:
+            self._rows = self._rows.to(indices.device)
+        return self._rows[indices]
+
+
+def read_factor_table(
+    path: Path, *, n_images: int, file_names: Sequence[str] | None = None
+) -> FactorTable:
+    """Read the factors of images from a CSV file with a header.
+
+    Args:
+        path: One row an image, in the images' order; or with a column `file`, in any order.
+        n_images: Number of images.
+        file_names: Of the images of a folder.
+
+    Returns:
+        The table; words in a column become the numbers of their alphabetical order.
+
+    Raises:
+        DataError: Rows are missing or too many.
+    """
+    header, rows = _read_csv(path)
+    if FILE_COLUMN in header and file_names is not None:
+        rows = _by_file(rows, header.index(FILE_COLUMN), file_names, path=path)
+    if len(rows) != n_images:
+        raise DataError(
+            f"a table of factors needs one row an image: `{path}` has {len(rows)} rows for "
+            f"{n_images} images"
+        )
+    kept = [k for k, name in enumerate(header) if name != FILE_COLUMN]
+    columns = [_as_factor([row[k] for row in rows]) for k in kept]
+    return factor_table([header[k] for k in kept], np.stack(columns, axis=1))
+
+
+def _by_file(rows: Cells, column: int, file_names: Sequence[str], *, path: Path) -> Cells:
+    known = {row[column]: row for row in rows}
+    missing = [name for name in file_names if name not in known]
+    if missing:
+        raise DataError(
+            f"`{path}` has no row for {len(missing)} images, such as `{missing[0]}`: its column "
+            f"`{FILE_COLUMN}` must hold their paths below the folder"
+        )
+    return [known[name] for name in file_names]
+
+
+def _as_factor(cells: Sequence[str]) -> NDArray[np.float64]:
+    try:
+        values = np.array([float(cell) for cell in cells])
+    except ValueError:
+        return np.unique(np.array(cells), return_inverse=True)[1].astype(np.float64)
+    return values
+
+
+def _read_numbers(path: Path, key: str | None) -> NumberTable:
+    require_file(path)
+    readers: dict[str, Callable[[], NumberTable]] = {
+        ".csv": lambda: _from_csv(path),
+        ".parquet": lambda: _from_parquet(path),
+        ".npy": lambda: _from_array(path, key),
+        ".npz": lambda: _from_array(path, key),
+    }
+    if path.suffix.lower() not in readers:
+        raise DataError(
+            f"vectors are read from {', '.join(VECTOR_SUFFIXES)} files: got `{path}`; convert it"
+        )
+    return readers[path.suffix.lower()]()
+
+
+def _chosen(table: NumberTable, columns: Sequence[str] | None, *, path: Path) -> NumberTable:
+    if columns is not None:
+        unknown = [name for name in columns if name not in table.columns]
+        if unknown:
+            raise DataError(
+                f"`{path}` has no column `{unknown[0]}`: it has {', '.join(table.columns)}; "
+                "change `data.columns`"
+            )
+        numbers = [table.columns.index(name) for name in columns]
+        table = NumberTable(tuple(columns), table.values[:, numbers])
+    bad = np.argwhere(~np.isfinite(table.values))
+    if len(bad):
+        row, column = bad[0]
+        raise DataError(
+            f"every cell must be a finite number: `{path}` has "
+            f"{_shown(table.values[row, column])} in row {row + 1}, column "
+            f"`{table.columns[column]}`; fill it in, or choose other columns with `data.columns`"
+        )
+    return table
+
+
+def _shown(value: float) -> str:
+    return "text, or nothing," if math.isnan(value) else f"{value}"
+
+
+def _from_csv(path: Path) -> NumberTable:
+    header, rows = _read_csv(path)
+    values = np.array([[_number(cell) for cell in row] for row in rows]).reshape(-1, len(header))
+    return NumberTable(tuple(header), values)
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan  # Reported with its row and column, if that column is wanted.
+
+
+def _read_csv(path: Path) -> tuple[list[str], Cells]:
+    """Header and rows; a first row of numbers is no header, and columns are then c0, c1 …"""
+    require_file(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"`{path}` is no CSV file in UTF-8: {error}") from error
+    if not rows:
+        raise DataError(f"`{path}` is empty: a CSV file has a header and one row an image")
+    width = len(rows[0])
+    for number, row in enumerate(rows, start=1):
+        if len(row) != width:
+            raise DataError(f"`{path}` has {len(row)} cells in line {number}, not {width}")
+    if any(math.isnan(_number(cell)) for cell in rows[0]):
+        return rows[0], rows[1:]
+    return [f"c{k}" for k in range(width)], rows
+
+
+def _from_array(path: Path, key: str | None) -> NumberTable:
+    values = np.asarray(open_array(path, key=key)[:])
+    if values.ndim != 2 or values.dtype.kind not in "biuf":
+        raise DataError(
+            f"vectors are rows of numbers, (n_rows, n_columns): `{path}` holds {values.dtype} of "
+            f"shape {values.shape}"
+        )
+    names = tuple(f"c{k}" for k in range(values.shape[1]))
+    return NumberTable(names, values.astype(np.float64))
+
+
+def _from_parquet(path: Path) -> NumberTable:
+    try:
+        from pyarrow import ArrowInvalid, parquet
+    except ImportError as error:
+        raise DataError(f"`{path}` needs pyarrow: pip install pyarrow") from error
+    try:
+        table = parquet.read_table(path)
+    except (ArrowInvalid, OSError) as error:
+        raise DataError(f"`{path}` cannot be read as Parquet: {error}") from error
+    columns = [_column(column) for column in table.columns]
+    return NumberTable(tuple(table.column_names), np.stack(columns, axis=1))
+
+
+def _column(column: Any) -> NDArray[np.float64]:
+    values = column.to_numpy()
+    if values.dtype.kind in "biuf":
+        return np.asarray(values, dtype=np.float64)
+    return np.full(len(values), math.nan)
