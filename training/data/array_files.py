@@ -11,7 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, BinaryIO, Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -105,7 +105,8 @@ def pick_key(names: Sequence[str], key: str | None, *, path: Path) -> str:
 
 def size_bytes(rows: Rows) -> int:
     """Bytes of all rows."""
-    return int(np.prod(rows.shape, dtype=np.int64)) * np.dtype(rows.dtype).itemsize
+    itemsize: int = np.dtype(rows.dtype).itemsize
+    return int(np.prod(rows.shape, dtype=np.int64)) * itemsize
 
 
 def _in_memory(rows: Rows) -> Rows:
@@ -192,8 +193,11 @@ def _map(file: IO[bytes], start: int) -> Rows:
     shape, fortran, dtype = readers[np.lib.format.read_magic(file)](file)
     if dtype.hasobject:
         raise ValueError("Object arrays cannot be loaded")
-    order = "F" if fortran else "C"
-    return np.memmap(file, dtype=dtype, shape=shape, order=order, mode="r", offset=file.tell())
+    order: Literal["C", "F"] = "F" if fortran else "C"
+    rows: Rows = np.memmap(
+        cast(BinaryIO, file), dtype=dtype, shape=shape, order=order, mode="r", offset=file.tell()
+    )
+    return rows
 
 
 def _open_hdf5(path: Path, key: str | None) -> Rows:

@@ -167,7 +167,8 @@ def _read_header(path: Path, member: IO[bytes]) -> tuple[int, int, int]:
     _require_form(path, shape, dtype)
     if fortran:
         raise _not_dsprites(path, "`imgs` is stored column by column")
-    return shape
+    n, height, width = shape
+    return n, height, width
 
 
 def _skip(member: IO[bytes], n_bytes: int) -> None:
