@@ -1,0 +1,131 @@
+"""Our training step against the authors' algorithm written out plainly, in one run.
+
+    .venv/bin/python benchmarks/training_step.py [--seconds 20] [--rounds 3] [--threads 0]
+
+Both train the same networks (64 x 64 pixels, 10 dimensions, discriminator 5 x 1000) with the same
+batches of 64, the second batch included. First both start from the same weights and see the same
+batches, noise and permutations for 20 steps: their losses must agree. Then each is timed in
+processes of its own, in turns, so that neither has the other's memory settings.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+ARMS = ("authors", "ours")
+BATCH, PARITY_STEPS, TOLERANCE = 64, 20, 1e-4
+
+
+def main() -> None:
+    """Measure and print."""
+    options = _parse()
+    if options.arm:
+        print(json.dumps(time_arm(options.arm, seconds=options.seconds, threads=options.threads)))
+        return
+    difference = max_loss_difference(PARITY_STEPS)
+    print(f"largest relative difference of a loss over {PARITY_STEPS} steps: {difference:.1e}")
+    if difference > TOLERANCE:
+        sys.exit(f"the losses must agree to {TOLERANCE}: got {difference:.1e}")
+    rounds = [
+        {arm: run_arm(arm, options) for arm in ("authors", "ours")} for _ in range(options.rounds)
+    ]
+    report(rounds, difference=difference)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=20, help="of one timing (default 20)")
+    parser.add_argument("--rounds", type=int, default=3, help="timings of each (default 3)")
+    parser.add_argument("--threads", type=int, default=0, help="0: all cores (default)")
+    parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def run_arm(arm: str, options: argparse.Namespace) -> dict[str, float]:
+    """Time one arm in a fresh process."""
+    command = [sys.executable, __file__, "--arm", arm]
+    command += ["--seconds", str(options.seconds), "--threads", str(options.threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def time_arm(arm: str, *, seconds: float, threads: int) -> dict[str, float]:
+    """Images per second of this process, wall and processor time; its peak memory."""
+    if arm == "ours":
+        from training.cpu import keep_freed_memory, wait_politely
+
+        wait_politely()
+        keep_freed_memory()
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    step = start(arm)
+    for _ in range(5):
+        step()
+    wall, processor, n_steps = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - wall < seconds:
+        step()
+        n_steps += 1
+    images = n_steps * BATCH
+    return {
+        "images_s": images / (time.perf_counter() - wall),
+        "images_cpu_s": images / (time.process_time() - processor),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def start(arm: str) -> Callable[[], tuple[float, float] | None]:
+    """A function that takes one step of `arm`."""
+    from authors_step import AuthorsTraining, OursTraining
+
+    return AuthorsTraining().step if arm == "authors" else OursTraining().step
+
+
+def max_loss_difference(n_steps: int) -> float:
+    """Largest relative difference of the VAE's and the discriminator's losses."""
+    from authors_step import AuthorsTraining, OursTraining
+
+    ours, authors = OursTraining(), AuthorsTraining()
+    authors.copy_from(ours)
+    differences = []
+    for _ in range(n_steps):
+        for expected, found in zip(authors.losses(), ours.losses(), strict=True):
+            differences.append(abs(expected - found) / abs(expected))
+    return max(differences)
+
+
+def report(rounds: list[dict[str, dict[str, float]]], *, difference: float) -> None:
+    """A table for people, one JSON object for programs."""
+    print(f"{'':10}{'images/s':>10}{'per CPU s':>11}{'peak MiB':>10}")
+    middle = {}
+    for arm in ARMS:
+        middle[arm] = {
+            key: statistics.median(one[arm][key] for one in rounds) for key in rounds[0][arm]
+        }
+        row = middle[arm]
+        print(f"{arm:10}{row['images_s']:10.1f}{row['images_cpu_s']:11.1f}{row['peak_mib']:10.0f}")
+    ours, authors = middle["ours"], middle["authors"]
+    figures = {
+        "ratio": round(ours["images_s"] / authors["images_s"], 3),
+        "ours_images_s": round(ours["images_s"], 1),
+        "authors_images_s": round(authors["images_s"], 1),
+        "cpu_time_ratio": round(ours["images_cpu_s"] / authors["images_cpu_s"], 3),
+        "max_loss_difference": difference,
+        "ours_peak_mib": round(ours["peak_mib"]),
+        "authors_peak_mib": round(authors["peak_mib"]),
+        "threads": int(ours["threads"]),
+        "rounds": len(rounds),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

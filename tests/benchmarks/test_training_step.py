@@ -1,0 +1,36 @@
+"""The benchmark compares like with like: both sides lose the same, and its last line is JSON."""
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def training_step(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module; what it imports from its own folder is found too."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("training_step")
+
+
+def test_both_sides_have_the_same_losses(training_step: ModuleType) -> None:
+    torch.set_num_threads(1)
+    assert training_step.max_loss_difference(3) < 1e-5
+
+
+def test_report_ends_with_one_json_object(
+    training_step: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arm = {"images_s": 100.0, "images_cpu_s": 50.0, "peak_mib": 300.0, "threads": 2}
+    rounds = [
+        {"authors": arm, "ours": arm | {"images_s": speed}} for speed in (190.0, 210.0, 200.0)
+    ]
+    training_step.report(rounds, difference=1e-6)
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures["ratio"] == 2.0
+    assert (figures["ours_images_s"], figures["authors_images_s"]) == (200.0, 100.0)
