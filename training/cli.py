@@ -2,13 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
 from training.cpu import keep_freed_memory, wait_politely
 from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from training.config import Config
 
 app = typer.Typer(
     help="Train Relevance Factor VAEs and find which factors vary in a set of images.",
@@ -24,7 +27,14 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder made by
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file.")],
+    config: Annotated[Path | None, typer.Argument(metavar="CONFIG", help="TOML file.")] = None,
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of images, array file or table; what CONFIG leaves out is found."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="New or empty folder for the run.")],
     steps: Annotated[int | None, typer.Option(help="Number of steps; short for run.steps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed; short for run.seed.")] = None,
@@ -37,13 +47,23 @@ def run(
     from training.config import load_config
     from training.runs import start_run
 
+    if config is None and data is None:
+        raise typer.BadParameter("give a CONFIG file, or --data with a folder of images or a file")
+
     shortcuts = [
         f"run.{key}={value}"
         for key, value in (("steps", steps), ("seed", seed))
         if value is not None
     ]
-    settings = load_config(config, [*(overrides or []), *shortcuts])
-    _end(start_run(settings, out, console=_console()), out)
+    changes = [*(overrides or []), *shortcuts]
+    if data is not None:
+        settings = _choose(config, data, changes)
+    else:
+        assert config is not None
+        settings = load_config(config, changes)
+    has_labels = data is None or settings.data.factors is not None
+    status = start_run(settings, out, console=_console())
+    _end(status, out, following="evaluate" if has_labels else "report")
 
 
 @app.command()
@@ -129,8 +149,18 @@ def _say(message: str) -> None:
     _console().print(message, markup=False, highlight=False, soft_wrap=True)
 
 
-def _end(status: str, folder: Path) -> None:
+def _choose(config: Path | None, data: Path, changes: list[str]) -> "Config":
+    from training.auto import choose_config
+    from training.config import read_tables
+
+    choice = choose_config(data, read_tables(config, changes))
+    for line in choice.lines:
+        _say(line[0].upper() + line[1:])
+    return choice.config
+
+
+def _end(status: str, folder: Path, *, following: str = "evaluate") -> None:
     if status == "interrupted":
         _say(f"Stopped and saved. Next: rfvae-train resume {folder}")
         raise typer.Exit(INTERRUPTED)
-    _say(f"Saved in {folder}. Next: rfvae-train evaluate {folder}")
+    _say(f"Saved in {folder}. Next: rfvae-train {following} {folder}")

@@ -180,15 +180,24 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: The file is missing or not TOML, or a key or value breaks a rule.
     """
+    return parse_config(read_tables(path, overrides), origin=str(path))
+
+
+def read_tables(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The plain tables of a TOML file, or none, with overrides applied; nothing is checked yet.
+
+    Raises:
+        ConfigError: The file is missing or not TOML, or an override is none.
+    """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
     except OSError as error:
         raise ConfigError(f"cannot read the configuration `{path}`: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"`{path}` is not valid TOML: {error}") from error
     for override in overrides:
         _apply(override, tables)
-    return parse_config(tables, origin=str(path))
+    return tables
 
 
 def parse_config(tables: dict[str, Any], *, origin: str) -> Config:

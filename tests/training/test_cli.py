@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from training.cli import main
 from training.config import Config, config_toml
@@ -273,6 +275,64 @@ def test_resume_of_a_damaged_checkpoint_fails_in_one_line(
     error = capsys.readouterr().err
     assert "is damaged and cannot be read" in error
     assert error.count("\n") == 1
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for k in range(20):
+        pixels = np.full((32, 32), 255, np.uint8)
+        pixels[k : k + 8, 8:24] = 20
+        Image.fromarray(pixels).save(folder / f"{k:02}.png")
+    return folder
+
+
+SMALL_RUN = ("--steps", 3, "--set", "run.threads=1", "--set", "run.device=cpu")
+
+
+def test_run_needs_nothing_but_a_folder_of_images(
+    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert call("run", "--data", pictures, "--out", out, *SMALL_RUN) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(
+        "Found 18 images to train on; they become 32 x 32 pixels, gray, dark"
+    )
+    assert lines[-1] == f"Saved in {out}. Next: rfvae-train report {out}"
+    assert call("report", out) == 0
+    assert call("resume", out, "--steps", 4) == 0
+
+
+def test_run_on_a_folder_takes_the_rest_from_a_config(
+    tmp_path: Path, pictures: Path, config_file: Path
+) -> None:
+    out = tmp_path / "run"
+    options = ("--set", 'data.name="images"')
+    assert call("run", config_file, "--data", pictures, "--out", out, *SMALL_RUN, *options) == 0
+    text = (out / "config.toml").read_text()
+    assert "latent_dim = 4\n" in text
+    assert "channels = 1\n" in text
+
+
+def test_run_without_config_and_data_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("run", "--out", tmp_path / "run") == 2
+    assert "give a CONFIG file, or --data" in capsys.readouterr().err
+
+
+def test_run_names_a_broken_picture_and_skips_it_by_choice(
+    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "07.png").write_bytes(b"broken")
+    out = tmp_path / "run"
+    assert call("run", "--data", pictures, "--out", out, *SMALL_RUN) == 1
+    assert "07.png` is broken" in capsys.readouterr().err
+    skip = ("--set", "data.on_broken=skip")
+    assert call("run", "--data", pictures, "--out", out, *SMALL_RUN, *skip) == 0
+    assert "Left out 1 broken files: 07.png" in capsys.readouterr().out
 
 
 def test_datasets_lists_the_sets_with_their_factors(capsys: pytest.CaptureFixture[str]) -> None:

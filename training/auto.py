@@ -1,0 +1,198 @@
+"""A configuration for data that nobody described: look at the files, choose, and say what and why.
+
+Whatever the user set explicitly wins, and is taken into account when the rest is chosen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from training.config import Config, parse_config
+from training.data.array_files import ARRAY_SUFFIXES, open_array
+from training.data.image_folder import image_files, looks_gray, open_picture, spread
+from training.data.opening import IMAGES, VECTORS, notes_on, open_images
+from training.data.source import ImageSource
+from training.data.stored_images import find_layout, images_last
+from training.data.tables import VECTOR_SUFFIXES
+from training.errors import DataError
+from training.recipe import Tables, default_steps, recipe
+
+PROBES = 64
+USUAL_SIZES = (32, 64)
+KEPT_SIZES = range(28, 129)  # square images of these sizes stay as they are
+HOLDOUT = 0.1
+BINARY_SHARE = 0.98
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A configuration with the sentences that explain it."""
+
+    config: Config
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What the files show before anything is opened whole."""
+
+    name: str
+    sides: list[tuple[int, int]]  # (height, width) of a sample
+    channels: int | None
+
+
+def choose_config(path: Path, explicit: Tables) -> Choice:
+    """Choose a configuration for the images or vectors at `path`.
+
+    Args:
+        path: A folder of images, an array file, or a table.
+        explicit: What the user set, by section; it wins.
+
+    Raises:
+        DataError: There is nothing at `path` that can be read.
+        ConfigError: An explicit setting breaks a rule.
+    """
+    data = {**_choose_data(path, explicit.get("data", {})), **explicit.get("data", {})}
+    partial = parse_config({"data": data}, origin=f"the settings for `{path}`")
+    source = open_images(partial.data)
+    steps = explicit.get("run", {}).get("steps", default_steps(source.n_images))
+    # A number of steps that is none is explained below, with the other settings.
+    tables = recipe(
+        steps=steps if isinstance(steps, int) and steps > 0 else default_steps(source.n_images),
+        image_shape=source.image_shape,
+    )
+    merged = {"data": data}
+    for section in tables.keys() | explicit.keys() - {"data"}:
+        merged[section] = _merged(tables.get(section, {}), explicit.get(section, {}))
+    config = parse_config(merged, origin=f"the settings for `{path}`")
+    lines = [*_describe(source), *notes_on(source), *_describe_choices(config, explicit)]
+    return Choice(config, lines)
+
+
+def _merged(chosen: dict[str, Any], explicit: Any) -> Any:
+    """The two tables in one; what is no table is left for the check of the configuration."""
+    return {**chosen, **explicit} if isinstance(explicit, dict) else explicit
+
+
+def _choose_data(path: Path, explicit: dict[str, Any]) -> dict[str, Any]:
+    chosen = {"path": str(path.resolve()), "holdout": HOLDOUT}
+    if "name" in explicit and explicit["name"] not in (IMAGES, VECTORS):
+        return {**chosen, "holdout": 0.0}  # a public set, whose loader knows the rest
+    look = _look_at(path, explicit)
+    chosen["name"] = look.name
+    if look.name == VECTORS:
+        return {**chosen, "standardize": True}
+    chosen["size"] = _choose_size(look.sides)
+    if look.channels is not None:
+        chosen["channels"] = look.channels
+    return chosen
+
+
+def _look_at(path: Path, explicit: dict[str, Any]) -> _Look:
+    if not path.exists():
+        raise DataError(f"--data must name a folder of images or a file: `{path}` is missing")
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return _look_at_folder(path)
+    if suffix in VECTOR_SUFFIXES and suffix not in ARRAY_SUFFIXES:
+        return _Look(VECTORS, [], None)
+    rows = open_array(path, key=explicit.get("key"))
+    if explicit.get("name") == VECTORS or _looks_like_vectors(rows):
+        return _Look(VECTORS, [], None)
+    shape = rows.shape
+    layout = find_layout(
+        (shape[-1], *shape[:-1]) if images_last(rows) else shape, origin=f"`{path}`"
+    )
+    return _Look(IMAGES, [(layout.height, layout.width)], layout.channels)
+
+
+def _looks_like_vectors(rows: Any) -> bool:
+    """Two sides that are no flat square images, or values that are no pixels."""
+    if len(rows.shape) != 2:
+        return False
+    side = round(rows.shape[1] ** 0.5)
+    sample = np.asarray(rows[:PROBES])
+    return side**2 != rows.shape[1] or side < 8 or float(sample.min()) < 0
+
+
+def _look_at_folder(folder: Path) -> _Look:
+    paths = image_files(folder)
+    sides = []
+    for path in spread(paths, PROBES):
+        try:
+            image = open_picture(path.read_bytes())
+        except ValueError:
+            continue  # `open_images` names it, or leaves it out by choice.
+        sides.append((image.height, image.width))
+    if not sides:
+        raise DataError(f"none of a sample of the images in `{folder}` can be read")
+    return _Look(IMAGES, sides, 1 if looks_gray(paths) else 3)
+
+
+def _choose_size(sides: Sequence[tuple[int, int]]) -> int:
+    """The images' own size where all share a square one that fits, else 32 or 64."""
+    different = set(sides)
+    if len(different) == 1:
+        height, width = next(iter(different))
+        if height == width and height in KEPT_SIZES:
+            return height
+    small, large = USUAL_SIZES
+    shorter = float(np.median([min(pair) for pair in sides]))
+    return large if shorter >= (small + large) / 2 else small
+
+
+@torch.no_grad()
+def _describe(source: ImageSource) -> list[str]:
+    if len(source.image_shape) == 1:
+        return [
+            f"found {source.n_images:,} rows of {source.image_shape[0]} numbers to train on, each "
+            "column brought to mean 0 and standard deviation 1"
+        ]
+    probe = torch.linspace(0, source.n_images - 1, PROBES).long().unique()
+    images = source.images(probe)  # (probes, channels, height, width)
+    channels, height, width = source.image_shape
+    color = "gray" if channels == 1 else "color"
+    return [
+        f"found {source.n_images:,} images to train on; they become {height} x {width} pixels, "
+        f"{color}, {_polarity(images)}, {_values(images)}"
+    ]
+
+
+def _polarity(images: torch.Tensor) -> str:
+    """By the brightness of the border, which shows the background."""
+    edges = (images[..., 0, :], images[..., -1, :], images[..., 0], images[..., -1])
+    brightness = float(torch.cat([edge.flatten() for edge in edges]).mean())
+    return "light on dark" if brightness < 0.5 else "dark on light"
+
+
+def _values(images: torch.Tensor) -> str:
+    share = float(((images < 0.02) | (images > 0.98)).float().mean())
+    return "black and white" if share > BINARY_SHARE else "with levels between"
+
+
+def _describe_choices(config: Config, explicit: Tables) -> list[str]:
+    lines = []
+    if config.data.holdout:
+        lines.append(
+            f"held out: {config.data.holdout:.0%} of the images, which training never sees; "
+            "`rfvae-train report` compares them"
+        )
+    lines.append(
+        f"chosen: {config.model.latent_dim} latent dimensions, {config.run.steps:,} steps of "
+        f"{config.run.batch_size} images, {config.objective.likelihood} likelihood, schedules that "
+        f"open the gate at step {config.relevance.frozen_steps:,}"
+    )
+    given = [
+        f"{section}.{key}"
+        for section, table in explicit.items()
+        if isinstance(table, dict)
+        for key in table
+    ]
+    lines.append(
+        f"as you set it: {', '.join(given)}" if given else "change any of it with --set, or --steps"
+    )
+    return lines
