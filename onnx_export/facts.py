@@ -94,11 +94,9 @@ def training_facts(run: TrainedRun) -> TrainingFacts:
 
 def public_config(config: Config) -> Config:
     """The configuration without the folders of the machine it was trained on."""
-    path = config.data.path
-    if path is None:
-        return config
-    data = config.data.model_copy(update={"path": Path(path.name)})
-    return config.model_copy(update={"data": data})
+    files = {name: getattr(config.data, name) for name in ("path", "factors")}
+    names = {name: Path(file.name) for name, file in files.items() if file is not None}
+    return config.model_copy(update={"data": config.data.model_copy(update=names)})
 
 
 def objective_name(config: Config) -> str:

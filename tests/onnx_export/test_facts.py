@@ -51,8 +51,10 @@ def test_training_facts_say_where_the_weights_come_from(run: TrainedRun) -> None
 
 
 def test_public_config_tells_no_folder_of_the_machine() -> None:
-    config = Config.model_validate({"data": {"path": "/home/somebody/secret/dsprites.npz"}})
-    assert public_config(config).data.path == Path("dsprites.npz")
+    folder = Path("/home/somebody/secret")
+    files = {"path": folder / "dsprites.npz", "factors": folder / "factors.csv"}
+    public = public_config(Config.model_validate({"data": files})).data
+    assert (public.path, public.factors) == (Path("dsprites.npz"), Path("factors.csv"))
 
 
 @pytest.mark.parametrize(
