@@ -128,7 +128,10 @@ class DiscriminatorConfig(Section):
 
 
 class RunConfig(Section):
-    """Length and habits of the run; `threads` 0 means all cores."""
+    """Length and habits of the run; `threads` 0 means all cores.
+
+    `devices` on each of `nodes` machines train together, each on an equal part of every batch.
+    """
 
     seed: int = Field(default=1, ge=0)
     steps: int = Field(default=300_000, gt=0)
@@ -137,6 +140,10 @@ class RunConfig(Section):
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     threads: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(default=1, gt=0)
+    nodes: int = Field(default=1, gt=0)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    tensorboard: bool = False
 
 
 class Config(Section):

@@ -66,23 +66,35 @@ def encode_with_elbo(vae: VAE, source: ImageSource, indices: Tensor) -> Encoded:
 
 
 class MeanTable:
-    """Posterior means by image number, each encoded once, however often it is asked for."""
+    """Posterior means by image number, each encoded once, however often it is asked for.
+
+    Only what was asked for takes memory: a drawn set may have hundreds of millions of images.
+    """
 
     def __init__(self, vae: VAE, source: ImageSource) -> None:
         self._vae, self._source = vae, source
-        self._mu = np.zeros((source.n_images, vae.latent_dim), dtype=np.float32)
-        self._known = np.zeros(source.n_images, dtype=bool)
+        self._rows: dict[int, int] = {}  # image number to row of `_mu`
+        self._mu = np.empty((BATCH_SIZE, vae.latent_dim), dtype=np.float32)
 
     def __call__(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         """Image numbers (n,) to mu (n, latent_dim)."""
-        unknown = np.unique(indices[~self._known[indices]])
-        if len(unknown):
-            mu = encode_means(self._vae, self._source, torch.from_numpy(unknown))
-            self._mu[unknown] = mu.numpy()
-            self._known[unknown] = True
-        return self._mu[indices].astype(np.float64)
+        unknown = [index for index in np.unique(indices).tolist() if index not in self._rows]
+        if unknown:
+            mu = encode_means(self._vae, self._source, torch.tensor(unknown))
+            self._append(unknown, mu.numpy())
+        return self._mu[[self._rows[index] for index in indices.tolist()]].astype(np.float64)
+
+    def _append(self, indices: list[int], mu: NDArray[np.float32]) -> None:
+        start = len(self._rows)
+        end = start + len(indices)
+        if end > len(self._mu):
+            spare = np.empty((max(end, 2 * len(self._mu)), self._mu.shape[1]), dtype=np.float32)
+            spare[:start] = self._mu[:start]
+            self._mu = spare
+        self._mu[start:end] = mu
+        self._rows.update(zip(indices, range(start, end), strict=True))
 
     @property
     def n_encoded(self) -> int:
         """Images that were encoded so far."""
-        return int(self._known.sum())
+        return len(self._rows)

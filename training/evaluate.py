@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from training.checkpoint import LoadedRun, load_model
-from training.data import GroundTruth, ImageSource
+from training.checkpoint import load_model
+from training.data import Factors, GroundTruth, ImageSource
 from training.encoding import MeanTable, sample_indices
 from training.errors import DataError
 from training.metrics import (
@@ -23,17 +23,23 @@ from training.metrics import (
     ROBUST,
     VoteResult,
     dci,
+    factor_vae_score,
     factor_vae_score_on_grid,
     forest,
     mig,
+    one_factor_varied_score,
     one_factor_varied_score_on_grid,
 )
-from training.report import gate_has_a_vote, open_run_images, relevance_report, write_json
+from training.report import open_run_images, relevant_dims_of_run, write_json
 from training.run_folder import FORMAT_VERSION
 
-VOTE_METRICS: dict[str, Callable[..., VoteResult]] = {
+GRID_METRICS: dict[str, Callable[..., VoteResult]] = {
     "factor_vae_score": factor_vae_score_on_grid,
     "one_factor_varied_score": one_factor_varied_score_on_grid,
+}
+TABLE_METRICS: dict[str, Callable[..., VoteResult]] = {
+    "factor_vae_score": factor_vae_score,
+    "one_factor_varied_score": one_factor_varied_score,
 }
 TITLES = {
     "factor_vae_score": "Metric I: one factor fixed (factor_vae_score)",
@@ -72,13 +78,16 @@ def evaluate_run(
     factors = _require_factors(source)
     run.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with console.status("Looking for the relevant dimensions"):
-        relevant_dims = _relevant_dims(run_dir, run, source)
+        relevant_dims = relevant_dims_of_run(run_dir, run, source)
     means = MeanTable(run.vae, source)
     ways = _Ways(means, factors, relevant_dims=relevant_dims, seed=seed, n_votes=n_votes)
     votes = {}
-    for name, metric in VOTE_METRICS.items():
+    for name in GRID_METRICS:
         with console.status(f"{TITLES[name]}: encoding and voting"):
-            votes[name] = ways.score(metric)
+            try:
+                votes[name] = ways.score(name)
+            except ValueError as error:  # the table has no such sets of images
+                console.print(f"{TITLES[name]}: not scored: {error}", highlight=False)
     with console.status("MIG and DCI"):
         further = _further_metrics(means, factors, seed=seed)
     evaluation = {
@@ -103,25 +112,32 @@ class _Ways:
     """The ways in which a vote metric is scored."""
 
     means: MeanTable
-    factors: GroundTruth
+    factors: Factors
     relevant_dims: Sequence[int]
     seed: int
     n_votes: int
 
-    def score(self, metric: Callable[..., VoteResult]) -> dict[str, VoteResult]:
+    def score(self, name: str) -> dict[str, VoteResult]:
+        """In all three ways; `ValueError` if a table of factors does not allow the metric."""
         paper = replace(PAPER, n_train=self.n_votes)
         robust = replace(ROBUST, n_train=self.n_votes, n_eval=self.n_votes)
-        sizes = self.factors.factor_sizes
+        metric = self._metric(name)
         return {
-            "paper": metric(self.means, sizes, seed=self.seed, protocol=paper),
-            "robust": metric(self.means, sizes, seed=self.seed, protocol=robust),
-            "relevant": metric(
-                self.means, sizes, seed=self.seed, protocol=robust, dims=self.relevant_dims
-            ),
+            "paper": metric(seed=self.seed, protocol=paper),
+            "robust": metric(seed=self.seed, protocol=robust),
+            "relevant": metric(seed=self.seed, protocol=robust, dims=self.relevant_dims),
         }
 
+    def _metric(self, name: str) -> Callable[..., VoteResult]:
+        """The metric on the grid behind the images, or on a table of them."""
+        if isinstance(self.factors, GroundTruth):
+            return partial(GRID_METRICS[name], self.means, self.factors.factor_sizes)
+        indices = sample_indices(self.factors.n_images, SAMPLE_IMAGES, seed=self.seed)
+        classes = self.factors.factors_of(indices).numpy()
+        return partial(TABLE_METRICS[name], self.means(indices.numpy()), classes)
 
-def _require_factors(source: ImageSource) -> GroundTruth:
+
+def _require_factors(source: ImageSource) -> Factors:
     if source.factors is None:
         raise DataError(
             f"evaluation compares dimensions with known factors and `{source.name}` comes without "
@@ -130,26 +146,7 @@ def _require_factors(source: ImageSource) -> GroundTruth:
     return source.factors
 
 
-def _relevant_dims(run_dir: Path, run: LoadedRun, source: ImageSource) -> list[int]:
-    """From `report.json` where it describes this checkpoint, else worked out again."""
-    try:
-        report = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
-        if report["run"]["step"] == run.step:
-            return list(report["relevant_dims"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # No report, or none that can be read: the next lines make one.
-    learned = run.config.relevance.mode == "learned"
-    report = relevance_report(
-        run.vae,
-        source,
-        relevance=run.relevance,
-        gate_votes=gate_has_a_vote(run.relevance, learned=learned),
-        run_info=run.run_info,
-    )
-    return list(report["relevant_dims"])
-
-
-def _further_metrics(means: MeanTable, factors: GroundTruth, *, seed: int) -> dict[str, Any]:
+def _further_metrics(means: MeanTable, factors: Factors, *, seed: int) -> dict[str, Any]:
     indices = sample_indices(factors.n_images, SAMPLE_IMAGES, seed=seed)
     classes = factors.factors_of(indices)
     codes = means(indices.numpy())
@@ -157,7 +154,7 @@ def _further_metrics(means: MeanTable, factors: GroundTruth, *, seed: int) -> di
     gap = mig(codes, classes.numpy(), seed=seed)
     regressed = dci(
         codes,
-        factors.values_of(classes).numpy(),
+        factors.values_at(indices).numpy(),
         seed=seed,
         regressor=forest(max_depth=depth),
         n_bootstrap=DCI_REFITS,

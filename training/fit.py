@@ -27,7 +27,14 @@ from training.objective import (
 )
 from training.schedules import schedule_value
 from training.state import TrainingState, all_finite, build_state
-from training.terms import Posteriors, compute_terms, uses_discriminator, weights_at
+from training.terms import (
+    Posteriors,
+    compute_terms,
+    discriminate,
+    encode,
+    uses_discriminator,
+    weights_at,
+)
 
 SCALARS = (
     "loss",
@@ -64,7 +71,7 @@ def fit(state: TrainingState, images: ImageSource, *, config: Config, hooks: Hoo
     Raises:
         DivergedError: At a log step, when the loss is no longer finite.
     """
-    while state.step < config.run.steps and not hooks.should_stop():
+    while state.step < config.run.steps and not state.ranks.any(hooks.should_stop()):
         train_step(state, images, config=config)
         if state.step % config.run.log_every == 0 or state.step == config.run.steps:
             hooks.logged(_take_record(state, config))
@@ -79,10 +86,10 @@ def train_step(state: TrainingState, images: ImageSource, *, config: Config) -> 
     if uses_discriminator(config):
         if config.discriminator.second_batch:
             with torch.no_grad():
-                mu, logvar = state.vae.encode(_draw(state, images, config))
+                mu, logvar = encode(state, _draw(state, images, config))
         else:
             mu, logvar = codes.mu, codes.logvar
-        state.history.append(mu, logvar)
+        state.history.append(*(state.ranks.gather(part.detach()) for part in (mu, logvar)))
         critic_loss = discriminator_step(state, config=config)
     _add_up(state, terms, weights=weights, critic_loss=critic_loss)
     state.step += 1
@@ -96,7 +103,7 @@ def _draw(state: TrainingState, images: ImageSource, config: Config) -> Tensor:
         generator=state.generators["batches"],
         device=state.device,
     )
-    batch = images.images(indices)
+    batch = images.images(state.ranks.own(indices))
     return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 
@@ -110,6 +117,8 @@ def vae_step(
             state, batch, config=config, weights=weights, n_images=images.n_images
         )
         terms.loss(weights).backward()  # type: ignore[no-untyped-call]
+    learning = (state.vae, state.prior, state.gate, state.rotation)
+    state.ranks.average([p.grad for network in learning for p in network.parameters()])
     _step(state.optimizers["vae"], schedule_value(config.optimizer.learning_rate, state.step))
     _turn_axes(state, rate=schedule_value(config.optimizer.rotation_learning_rate, state.step))
     gate_optimizer = state.optimizers["relevance"]
@@ -130,12 +139,14 @@ def discriminator_step(state: TrainingState, *, config: Config) -> Tensor:
     """Learn to tell relevant codes from permuted ones; returns the loss, detached."""
     with torch.no_grad():
         mu, logvar = state.history.posteriors()  # (history * batch, latent_dim)
-        z = reparameterize(mu, logvar, generator=state.generators["noise"])
+        z = reparameterize(mu, logvar, eps=state.noise(len(mu)))
         relevant_z = state.gate.relevance() * z  # (history * batch, latent_dim)
         permuted_z = permute_dims(relevant_z, generator=state.generators["permutations"])
-    joint, permuted = state.discriminator(torch.cat([relevant_z, permuted_z])).chunk(2)
+    own = torch.cat([state.ranks.own(relevant_z), state.ranks.own(permuted_z)])
+    joint, permuted = discriminate(state, own).chunk(2)
     loss = discriminator_loss(joint, permuted)
     loss.backward()  # type: ignore[no-untyped-call]
+    state.ranks.average([p.grad for p in state.discriminator.parameters()])
     rate = schedule_value(config.discriminator.learning_rate, state.step)
     _step(state.optimizers["discriminator"], rate)
     return loss.detach()
@@ -175,7 +186,9 @@ def _add_up(state: TrainingState, terms: Terms, *, weights: Weights, critic_loss
         parts = [torch.stack(scalars), kl]
         if len(state.sums) > len(scalars) + len(kl):
             parts.append(torch.as_tensor(terms.prior).view(1))
-        state.sums += torch.cat(parts)  # (n_terms,)
+        step_terms = torch.cat(parts)  # (n_terms,)
+        state.ranks.average([step_terms])
+        state.sums += step_terms
     state.counts[0] += 1
     state.counts[1] = state.history.n_appended
 

@@ -36,15 +36,14 @@ class Weights:
     capacity: float | None = None  # nats
 
 
-def reparameterize(mu: Tensor, logvar: Tensor, *, generator: Generator) -> Tensor:
-    """Sample z = mu + exp(logvar / 2) eps with eps ~ N(0, 1) (arXiv 1312.6114, section 2.4).
+def reparameterize(mu: Tensor, logvar: Tensor, *, eps: Tensor) -> Tensor:
+    """z = mu + exp(logvar / 2) eps with eps ~ N(0, 1) (arXiv 1312.6114, section 2.4).
 
     Args:
         mu: (batch, latent_dim).
         logvar: (batch, latent_dim), ln of the variance.
-        generator: Source of eps, on the device of `mu`.
+        eps: (batch, latent_dim).
     """
-    eps = torch.empty_like(mu).normal_(generator=generator)
     return mu + (0.5 * logvar).exp() * eps  # (batch, latent_dim)
 
 

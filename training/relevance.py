@@ -43,26 +43,3 @@ def initial_logits(config: RelevanceConfig, *, latent_dim: int, generator: Gener
         return logits
     spread = torch.linspace(config.initial_spread, -config.initial_spread, latent_dim)
     return logits + spread + JITTER * torch.randn(latent_dim, generator=generator)
-
-
-def collapse_warning(relevance: Tensor, *, finished: bool) -> str | None:
-    """A sentence when the gate has reached one of its two useless ends, else None.
-
-    Args:
-        relevance: (latent_dim,), of a gate that was released.
-        finished: Whether the run is over; only then is a wholly open gate a finding.
-    """
-    if bool((relevance < RELEVANCE_THRESHOLD).all()):
-        return (
-            "every relevance is below 0.5: the total correlation sees almost nothing and the model "
-            "is close to a beta-VAE with `objective.kl_weight_max`; lower "
-            "`objective.sparsity_weight` or `objective.entropy_weight`, or raise "
-            "`relevance.frozen_steps`"
-        )
-    if finished and bool((relevance > RELEVANCE_THRESHOLD).all()):
-        return (
-            "every relevance is above 0.5: no dimension was found to be a nuisance and the model "
-            "is close to a FactorVAE with `objective.kl_weight_min`; raise "
-            "`objective.sparsity_weight` or `objective.tc_weight`, or `model.latent_dim`"
-        )
-    return None

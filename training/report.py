@@ -14,10 +14,11 @@ from rich.table import Table
 from torch import Tensor
 
 from training.checkpoint import LoadedRun, load_model
-from training.data import ImageSource, open_images
+from training.data import ImageSource, held_out_part, open_images
 from training.encoding import Encoded, encode_with_elbo, sample_indices
 from training.errors import DataError
 from training.figures import draw_report_figures
+from training.location import located
 from training.metrics.aggregate_posterior import dimension_information
 from training.metrics.decoder_effects import decoder_sensitivity, traversal_effect
 from training.networks import VAE
@@ -35,6 +36,7 @@ from training.run_folder import FORMAT_VERSION, RunFolder, write_atomically
 MAX_IMAGES = 10_000
 SENSITIVITY_IMAGES = 100  # as ARD-VAE (arXiv 2501.10901)
 TRAVERSAL_IMAGES = 25
+HELD_OUT_IMAGES = 2000
 PERCENTS = (1, 5, 25, 50, 75, 95, 99)
 RUN_KEYS = [
     "status",
@@ -94,6 +96,21 @@ def relevance_report(
     }
 
 
+def _compare_parts(
+    vae: VAE, train: ImageSource, held_out: ImageSource, *, seed: int
+) -> dict[str, Any]:
+    """Mean ELBO of images that training saw and of ones that it never saw."""
+    samples = [
+        encode_with_elbo(vae, source, sample_indices(source.n_images, HELD_OUT_IMAGES, seed=seed))
+        for source in (train, held_out)
+    ]
+    return {
+        "n_images": held_out.n_images,
+        "elbo": float(samples[1].elbo.mean()),
+        "elbo_training": float(samples[0].elbo.mean()),
+    }
+
+
 def gate_has_a_vote(relevance: Tensor, *, learned: bool) -> bool:
     """A learned gate has, and a fixed mask; a fixed relevance that is the same for all has not."""
     return learned or bool((relevance != relevance[0]).any())
@@ -125,11 +142,36 @@ def report_run(run_dir: Path, *, seed: int = 0, console: Console | None = None) 
         run_info=run.run_info,
         seed=seed,
     )
+    if held_out := held_out_part(source, run.config.data):
+        report["held_out"] = _compare_parts(run.vae, source, held_out, seed=seed)
     write_json(run_dir / "report.json", report)
     records = read_records(RunFolder(run_dir).metrics)
     paths = draw_report_figures(run_dir / "figures", run.vae, source, report=report, log=records)
     _print(console or Console(), report, paths=paths)
     return report
+
+
+def relevant_dims_of_run(run_dir: Path, run: LoadedRun, source: ImageSource) -> list[int]:
+    """From `report.json` where it describes this checkpoint, else worked out again."""
+    return [int(dim) for dim in report_of_run(run_dir, run, source)["relevant_dims"]]
+
+
+def report_of_run(run_dir: Path, run: LoadedRun, source: ImageSource) -> Report:
+    """The content of `report.json` where it describes this checkpoint, else worked out again."""
+    try:
+        report: Report = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
+        if report["run"]["step"] == run.step and report["relevant_dims"] is not None:
+            return report
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # No report, or none that can be read: the next lines make one.
+    learned = run.config.relevance.mode == "learned"
+    return relevance_report(
+        run.vae,
+        source,
+        relevance=run.relevance,
+        gate_votes=gate_has_a_vote(run.relevance, learned=learned),
+        run_info=run.run_info,
+    )
 
 
 def open_run_images(run: LoadedRun) -> ImageSource:
@@ -138,7 +180,7 @@ def open_run_images(run: LoadedRun) -> ImageSource:
     Raises:
         DataError: They are no longer those it was trained on.
     """
-    source = open_images(run.config.data)
+    source = open_images(located(run.config.data, run.run_info.get("data_paths", {})))
     expected, found = run.run_info["data"]["sha256"], source.sha256()
     if expected != found:
         raise DataError(
@@ -260,6 +302,11 @@ def _print(console: Console, report: Report, *, paths: list[Path]) -> None:
     if not report["relevant_dims"]:
         console.print(NOTHING_RELEVANT, highlight=False, soft_wrap=True)
     lines = [LEGEND, f"votes: {votes}; + relevant, - not, . no vote"]
+    if held_out := report.get("held_out"):
+        lines.append(
+            f"held out: ELBO {held_out['elbo']:.1f} nats an image on {held_out['n_images']:,} "
+            f"images never seen, {held_out['elbo_training']:.1f} on those of training"
+        )
     lines += [f"disagreement: {text}" for text in report["disagreements"]]
     lines += [f"written: {path}" for path in paths]
     for line in lines:

@@ -1,7 +1,10 @@
 """The files of a run, written so that a crash leaves the old or the new content, never half."""
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,13 +15,21 @@ FORMAT_VERSION = 1
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one step: write beside it, sync, rename, sync the folder."""
+    """Replace a file in one step: write beside it, sync, rename, sync the folder.
+
+    Raises:
+        OSError: The file is as it was before, and nothing is left beside it to fill the disk.
+    """
     beside = path.with_name(f".{path.name}.tmp")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -58,6 +69,29 @@ class RunFolder:
                 f"--out, or go on with it: rfvae-train resume {self.path}"
             )
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training in this folder; the system frees it after a kill.
+
+        Raises:
+            RunError: Another process holds it.
+        """
+        with (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise RunError(
+                    f"one process trains in a run folder: `{self.path}` is in use by process "
+                    f"{file.read().strip() or 'unknown'}; wait for it, or stop it"
+                ) from error
+            except OSError:
+                pass  # A file system without locks: better to train than not.
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
     def read_info(self) -> dict[str, Any]:
         """What `run.json` says.
 
@@ -80,9 +114,19 @@ class RunFolder:
         write_atomically(self.info, content.encode() + b"\n")
 
     def append_metrics(self, record: dict[str, Any]) -> None:
-        """Add one line to `metrics.jsonl`."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        """Add one line to `metrics.jsonl`, or none of it.
+
+        Raises:
+            OSError: The disk is full, or the file cannot be written.
+        """
+        size = self.metrics.stat().st_size if self.metrics.exists() else 0
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError:
+            if self.metrics.exists():
+                os.truncate(self.metrics, size)
+            raise
 
     def cut_metrics(self, *, after: int) -> None:
         """Drop lines of steps later than `after`, and a last line that a crash left incomplete."""

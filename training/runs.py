@@ -2,10 +2,8 @@
 
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -14,92 +12,34 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from training.checkpoint import read_checkpoint, restore, save_checkpoint
+from training.checkpoint import read_checkpoint, restore
 from training.config import Config, config_toml
 from training.data import ImageSource, open_images
 from training.errors import ConfigError, DataError, RunError, TrainingError
-from training.fit import Hooks, Record, fit, new_state, require_finite
-from training.progress import Display, make_display
-from training.relevance import collapse_warning
+from training.fit import Hooks, fit, new_state
+from training.location import Locations, located, locations_of
+from training.networks import SampleShape
+from training.progress import make_display
+from training.ranks import Ranks, launch
+from training.recorder import Recorder
 from training.run_folder import FORMAT_VERSION, RunFolder, now, write_atomically
 from training.state import TrainingState
-
-GRACE_STEPS = 1000  # A gate released a moment ago has not had the time to decide anything.
-
-
-@dataclass
-class Recorder:
-    """Puts what the loop says into the run folder and onto the display."""
-
-    folder: RunFolder
-    state: TrainingState
-    config: Config
-    display: Display
-    info: dict[str, Any]
-    clock: Callable[[], float] = time.monotonic
-    warned: bool = False
-    _started: float = field(init=False)
-    _saved: float = field(init=False)
-    _logged: tuple[float, int] = field(init=False)
-    _seconds_before: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._started = self._saved = self.clock()
-        self._logged = (self._started, self.state.step)
-        self._seconds_before = self.info["seconds"]
-
-    def stepped(self, step: int) -> None:
-        """After a step: display, and a checkpoint when its time has come."""
-        self.display.stepped(step)
-        if self.clock() - self._saved >= 60 * self.config.run.checkpoint_minutes:
-            self.save(status="running")
-
-    def logged(self, record: Record) -> None:
-        """At a log step: a line for the file, the display, and a warning once."""
-        moment, (before, former) = self.clock(), self._logged
-        self._logged = (moment, record["step"])
-        record["seconds"] = round(self._seconds(), 3)
-        record["steps_per_s"] = round((record["step"] - former) / max(moment - before, 1e-9), 3)
-        self.folder.append_metrics(record)
-        self.display.logged(record)
-        self._warn_of_collapse()
-
-    def save(self, *, status: str) -> None:
-        """Write a checkpoint and say so in `run.json`; refuses weights that are not finite."""
-        require_finite(self.state)
-        save_checkpoint(self.folder.checkpoint, self.state, config=self.config)
-        self._saved = self.clock()
-        self.describe(status=status, step=self.state.step)
-
-    def describe(self, *, status: str, step: int) -> None:
-        """Write `run.json`; `step` is that of the checkpoint."""
-        self.info |= {"status": status, "step": step, "seconds": round(self._seconds(), 3)}
-        self.folder.write_info(self.info)
-
-    def _seconds(self) -> float:
-        return self._seconds_before + self.clock() - self._started
-
-    def _warn_of_collapse(self) -> None:
-        released = self.config.relevance.frozen_steps + GRACE_STEPS
-        finished = self.state.step == self.config.run.steps
-        if self.warned or not self.state.gate.learned or self.state.step < released:
-            return
-        relevance = self.state.gate.relevance().detach()
-        if warning := collapse_warning(relevance, finished=finished):
-            self.warned = True
-            self.display.say(f"warning: {warning}")
 
 
 def start_run(config: Config, out: Path, *, console: Console) -> str:
     """Train from step 0 into a new folder; returns the status, `finished` or `interrupted`."""
-    device = choose_device(config, console)
+    ranks, device = join(config, console)
+    console = console if ranks.rank == 0 else Console(quiet=True)
     images = _open_images(config, console)
     folder = RunFolder(out)
+    if ranks.rank > 0:
+        return _follow(_state(config, images.image_shape, ranks, device), images, config)
     folder.create()
-    state = new_state(config, images.image_shape, device=device)
-    write_atomically(folder.config, config_toml(config).encode())
-    info = _describe(config, images, device)
-    return _train(folder, state, images, config=config, info=info, console=console)
+    with folder.lock():
+        state = _state(config, images.image_shape, ranks, device)
+        write_atomically(folder.config, config_toml(config).encode())
+        info = _describe(config, images, device)
+        return _train(folder, state, images, config=config, info=info, console=console)
 
 
 def resume_run(run_dir: Path, *, steps: int | None, console: Console) -> str:
@@ -118,16 +58,35 @@ def resume_run(run_dir: Path, *, steps: int | None, console: Console) -> str:
             f"the run is already at step {checkpoint.step} of {config.run.steps}; "
             "to train longer give a larger --steps"
         )
-    device = choose_device(config, console)
-    images = _open_images(config, console)
+    ranks, device = join(config, console)
+    console = console if ranks.rank == 0 else Console(quiet=True)
+    images = _open_images(config, console, locations=info.get("data_paths", {}))
     _require_same_images(info, images)
-    state = new_state(config, checkpoint.image_shape, device=device)
+    state = _state(config, checkpoint.image_shape, ranks, device)
     restore(state, checkpoint)
-    folder.cut_metrics(after=state.step)
-    write_atomically(folder.config, config_toml(config).encode())
-    console.print(f"Resuming at step {state.step:,}", highlight=False)
-    info |= {"steps": config.run.steps, "device": device.type}
-    return _train(folder, state, images, config=config, info=info, console=console)
+    if ranks.rank > 0:
+        return _follow(state, images, config)
+    with folder.lock():
+        folder.cut_metrics(after=state.step)
+        write_atomically(folder.config, config_toml(config).encode())
+        console.print(f"Resuming at step {state.step:,}", highlight=False)
+        info |= {"steps": config.run.steps, "device": device.type}
+        return _train(folder, state, images, config=config, info=info, console=console)
+
+
+def _state(
+    config: Config, image_shape: SampleShape, ranks: Ranks, device: torch.device
+) -> TrainingState:
+    state = new_state(config, image_shape, device=device)
+    state.ranks = ranks
+    return state
+
+
+def _follow(state: TrainingState, images: ImageSource, config: Config) -> str:
+    """What every rank but the first does: the same steps, and nothing is written."""
+    with stop_on_signals() as should_stop:
+        fit(state, images, config=config, hooks=Hooks(should_stop=should_stop))
+    return "finished" if state.step == config.run.steps else "interrupted"
 
 
 def _train(
@@ -140,20 +99,32 @@ def _train(
     console: Console,
 ) -> str:
     display = make_display(console, first=state.step, last=config.run.steps)
-    recorder = Recorder(folder, state, config, display, info)
+    recorder = Recorder(folder, state, config, display, info, images)
     try:
         recorder.save(status="running")
         with stop_on_signals() as should_stop:
             hooks = Hooks(recorder.stepped, recorder.logged, should_stop)
             fit(state, images, config=config, hooks=hooks)
         status = "finished" if state.step == config.run.steps else "interrupted"
-        recorder.save(status=status)
+        recorder.finish(status=status)
     except TrainingError:
         recorder.describe(status="failed", step=info["step"])
         raise
     finally:
         display.close()
+        recorder.close()
     return status
+
+
+def join(config: Config, console: Console) -> tuple[Ranks, torch.device]:
+    """This process's place among those that train together, and its device."""
+    device = choose_device(config, Console(quiet=True))
+    ranks, own_device = launch(config, accelerator=device.type)
+    if ranks.rank == 0:
+        choose_device(config, console)  # Says which, now that it is known who speaks.
+    if ranks.size > 1 and ranks.rank == 0:
+        console.print(f"Processes: {ranks.size}, each on an equal part of every batch")
+    return ranks, own_device or device
 
 
 def choose_device(config: Config, console: Console) -> torch.device:
@@ -186,8 +157,10 @@ def choose_device(config: Config, console: Console) -> torch.device:
     return torch.device("cpu")
 
 
-def _open_images(config: Config, console: Console) -> ImageSource:
-    images = open_images(config.data)
+def _open_images(
+    config: Config, console: Console, *, locations: Locations | None = None
+) -> ImageSource:
+    images = open_images(located(config.data, locations or {}))
     origin = "drawn by this program" if images.source == "procedural" else f"{config.data.path}"
     size = "x".join(str(side) for side in images.image_shape)
     console.print(
@@ -229,6 +202,7 @@ def _describe(config: Config, images: ImageSource, device: torch.device) -> dict
             "factor_names": list(factors.factor_names) if factors else None,
             "factor_sizes": list(factors.factor_sizes) if factors else None,
         },
+        "data_paths": locations_of(config.data),
         "seed": config.run.seed,
         "device": device.type,
         "step": 0,

@@ -1,7 +1,7 @@
 """All that changes while a run goes on, and how it becomes plain tensors and comes back."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from training.discriminator import CodeHistory, Discriminator
 from training.errors import CheckpointError
 from training.networks import VAE, SampleShape, initialize, make_vae
 from training.prior import StandardPrior, make_prior
+from training.ranks import Ranks
 from training.relevance import RelevanceGate
 from training.rotation import LatentRotation
 
@@ -34,6 +35,12 @@ class TrainingState:
     sums: Tensor  # (n_terms,), what was added up since the last log line
     counts: Tensor  # (2,), int64: steps in `sums`, batches ever put into the history
     step: int = 0
+    ranks: Ranks = field(default_factory=Ranks)
+
+    def noise(self, n_rows: int) -> Tensor:
+        """N(0, 1), (n_rows, latent_dim); the same on every rank."""
+        noise = torch.empty(n_rows, self.vae.latent_dim, device=self.device)
+        return noise.normal_(generator=self.generators["noise"])
 
     @property
     def device(self) -> torch.device:

@@ -54,6 +54,25 @@ class Posteriors:
     z: Tensor
 
 
+def encode(state: TrainingState, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """mu and logvar, (batch, latent_dim) each, computed in the run's precision."""
+    with state.ranks.autocast():
+        mu, logvar = state.vae.encode(batch)
+    return _at_least_float(mu), _at_least_float(logvar)
+
+
+def discriminate(state: TrainingState, z: Tensor) -> Tensor:
+    """The discriminator's logits, (batch, 2), computed in the run's precision."""
+    with state.ranks.autocast():
+        logits = state.discriminator(z)
+    return _at_least_float(logits)
+
+
+def _at_least_float(values: Tensor) -> Tensor:
+    """Losses and codes are sums of many small numbers: never in half precision."""
+    return values.float() if values.dtype == torch.bfloat16 else values
+
+
 def compute_terms(
     state: TrainingState, batch: Tensor, *, config: Config, weights: Weights, n_images: int
 ) -> tuple[Terms, Posteriors]:
@@ -66,16 +85,22 @@ def compute_terms(
         weights: Of the step.
         n_images: Size of the training set, which some members of the family need.
     """
-    mu, logvar = state.vae.encode(batch)
+    mu, logvar = encode(state, batch)
     mu = state.rotation.turn(mu)  # (batch, latent_dim)
-    z = reparameterize(mu, logvar, generator=state.generators["noise"])  # (batch, latent_dim)
-    reconstruction = state.vae.reconstruction_loss(state.rotation.turn_back(z), batch)  # (batch,)
+    eps = state.ranks.own(state.noise(len(batch) * state.ranks.size))  # (batch, latent_dim)
+    z = reparameterize(mu, logvar, eps=eps)  # (batch, latent_dim)
+    with state.ranks.autocast():
+        output = state.vae.decode_logits(state.rotation.turn_back(z))
+    reconstruction = state.vae.likelihood.reconstruction_loss(_at_least_float(output), batch)
     codes = Posteriors(mu, logvar, z)
+    kl = state.prior.kl_per_dim(mu, logvar)
+    if weights.capacity is not None:
+        kl = state.ranks.gather(kl)  # The distance to the capacity is that of all ranks' mean.
     relevance, zero = state.gate.relevance(), torch.zeros((), device=mu.device)
     learned = state.gate.learned
     terms = Terms(
         reconstruction=reconstruction.mean(),
-        kl_per_dim=state.prior.kl_per_dim(mu, logvar),
+        kl_per_dim=kl,
         kl_weights=kl_weights(
             relevance,
             kl_weight_min=weights.kl_weight_min,
@@ -97,6 +122,7 @@ def _total_correlation(
     if not uses_tc(config):
         return torch.zeros((), device=relevance.device)
     if uses_discriminator(config):
-        return density_ratio_tc(state.discriminator(relevance * codes.z))
+        return density_ratio_tc(discriminate(state, relevance * codes.z))
     mask = relevance > 0.5  # (latent_dim,): a fixed 0 or 1
-    return minibatch_tc(codes.z, codes.mu, codes.logvar, mask=mask, n_images=n_images)
+    z, mu, logvar = (state.ranks.gather(part) for part in (codes.z, codes.mu, codes.logvar))
+    return minibatch_tc(z, mu, logvar, mask=mask, n_images=n_images)

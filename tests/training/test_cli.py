@@ -166,7 +166,7 @@ def test_run_warns_once_when_every_dimension_closes(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("training.runs.GRACE_STEPS", 2)
+    monkeypatch.setattr("training.diagnosis.GRACE_STEPS", 2)
     out = tmp_path / "run"
     gate = ("--set", "relevance.initial=0.01", "--set", "run.log_every=1")
     assert call("run", config_file, "--out", out, *gate) == 0

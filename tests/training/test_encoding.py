@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from training.config import DataConfig
+from training.data import open_images
 from training.data.sprites import Sprites
 from training.encoding import MeanTable, encode_means, encode_with_elbo, sample_indices
 from training.networks import VAE
@@ -55,3 +57,12 @@ def test_mean_table_encodes_each_image_once(vae, source):
     assert (again[0] == first[1]).all()
     expected = encode_means(vae, source, torch.tensor([7, 3, 7, 90_000]))
     np.testing.assert_allclose(first, expected.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_mean_table_of_a_huge_set_takes_memory_for_what_was_asked_alone(vae):
+    faces = open_images(DataConfig(name="clock-faces", size=32))
+    table = MeanTable(vae, faces)
+    indices = torch.randint(faces.n_images, (600,), generator=torch.Generator().manual_seed(0))
+    found = table(indices.numpy())
+    np.testing.assert_allclose(found, encode_means(vae, faces, indices).numpy(), atol=1e-5)
+    assert table.n_encoded == len(indices.unique())

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rich.console import Console
+from sklearn.datasets import load_digits
 
 from training import evaluate as evaluate_module
 from training import report as report_module
@@ -112,6 +113,44 @@ def test_evaluate_run_without_factors_points_to_the_report(finished, monkeypatch
     monkeypatch.setattr(evaluate_module, "open_run_images", lambda run: unlabelled)
     with pytest.raises(DataError, match="`oval-dsprites-32` comes without any; `rfvae-train repo"):
         evaluate_run(finished, console=quiet())
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory, make_config):
+    """A run on scikit-learn's digits, whose labels form a table and no grid."""
+    folder, digits = tmp_path_factory.mktemp("digits"), load_digits()
+    np.save(folder / "digits.npy", digits.images[:200])
+    ink = digits.images[:200].mean(axis=(1, 2))
+    noise = np.random.default_rng(0).random(200)
+    rows = zip(digits.target[:200], ink, noise, strict=True)
+    lines = ["digit,ink,noise", *(f"{digit},{level},{other}" for digit, level, other in rows)]
+    (folder / "factors.csv").write_text("\n".join(lines))
+    data = {"name": "images", "path": str(folder / "digits.npy"), "holdout": 0.1}
+    config = make_config(data=data | {"factors": str(folder / "factors.csv")})
+    start_run(config, folder / "run", console=quiet())
+    return folder / "run"
+
+
+def test_evaluate_run_scores_a_table_of_factors(labelled):
+    console = quiet()
+    evaluation = evaluate_run(labelled, n_votes=8, console=console)
+    assert evaluation["factor_names"] == ["digit", "ink", "noise"]
+    assert np.array(evaluation["metrics"]["factor_vae_score"]["robust"]["table"]).shape == (4, 3)
+    assert evaluation["n_images_encoded"] == 180
+    # Of 180 images no two differ in one of three factors alone, or hardly any.
+    if "one_factor_varied_score" not in evaluation["metrics"]:
+        assert (
+            "Metric II: one factor varied (one_factor_varied_score): not scored: this metric"
+            in (" ".join(console.file.getvalue().split()))
+        )
+
+
+def test_report_run_compares_held_out_images(labelled):
+    console = quiet()
+    report = report_module.report_run(labelled, console=console)
+    assert report["held_out"]["n_images"] == 20
+    assert report["held_out"]["elbo"] < 0
+    assert "held out: ELBO -" in console.file.getvalue()
 
 
 def test_evaluate_run_of_a_folder_that_is_no_run_says_so(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from training.config import RelevanceConfig
-from training.relevance import RelevanceGate, collapse_warning, initial_logits
+from training.relevance import RelevanceGate, initial_logits
 
 
 def gate(config: RelevanceConfig, latent_dim: int = 4) -> RelevanceGate:
@@ -50,22 +50,3 @@ def test_learned_gate_is_released_after_its_frozen_steps(step: int, released: bo
 
 def test_fixed_gate_is_never_released() -> None:
     assert not gate(RelevanceConfig(mode="fixed")).is_released(10**6)
-
-
-def test_collapse_warning_when_all_dimensions_close() -> None:
-    warning = collapse_warning(torch.tensor([0.4, 0.0]), finished=False)
-    assert warning is not None
-    assert warning.startswith("every relevance is below 0.5")
-    assert "lower `objective.sparsity_weight`" in warning
-
-
-def test_collapse_warning_when_all_dimensions_stay_open_to_the_end() -> None:
-    relevance = torch.tensor([0.9, 0.6])
-    warning = collapse_warning(relevance, finished=True)
-    assert warning is not None
-    assert warning.startswith("every relevance is above 0.5")
-    assert collapse_warning(relevance, finished=False) is None
-
-
-def test_collapse_warning_is_silent_for_a_gate_that_selects() -> None:
-    assert collapse_warning(torch.tensor([0.9, 0.1]), finished=True) is None

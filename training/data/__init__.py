@@ -3,7 +3,7 @@
 from training.data.catalog import DRAWN
 from training.data.factor_table import FactorTable
 from training.data.ground_truth import GroundTruth
-from training.data.opening import notes_on, open_held_out, open_images
+from training.data.opening import held_out_part, notes_on, open_held_out, open_images
 from training.data.source import Factors, ImageSource
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Factors",
     "GroundTruth",
     "ImageSource",
+    "held_out_part",
     "notes_on",
     "open_held_out",
     "open_images",

@@ -38,9 +38,14 @@ def open_held_out(config: DataConfig) -> ImageSource | None:
     Raises:
         DataError: As `open_images`.
     """
-    if config.holdout == 0:
+    return held_out_part(open_images(config), config) if config.holdout else None
+
+
+def held_out_part(source: ImageSource, config: DataConfig) -> ImageSource | None:
+    """What `source`, opened from `config`, holds out; nothing is read again."""
+    if not isinstance(source, Part):
         return None
-    whole = _open_whole(config)
+    whole = source.whole
     return Part(whole, split_indices(whole.n_images, config.holdout)[1])
 
 
