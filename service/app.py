@@ -28,9 +28,10 @@ from service.middleware.access_log import AccessLog
 from service.middleware.body_limit import BodyLimit
 from service.middleware.in_flight import InFlight
 from service.middleware.request_id import RequestId
-from service.models.registry import Registry
-from service.models.repository import require_versions, scan
+from service.models.registry import Registry, SyncReport
+from service.models.repository import FoundVersion, require_versions, scan
 from service.models.served import LoadOptions, load_model
+from service.models.watch import RepositoryWatch
 from service.observability.metrics import Metrics
 from service.observability.model_metrics import ReadyModel
 from service.offload import Offload
@@ -145,20 +146,47 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
 
 
 async def _load_models(service: Service) -> None:
-    """Loads beside the running loop, so that the probes answer meanwhile."""
+    """Loads beside the running loop, so that the probes answer meanwhile; then goes on looking."""
     repositories = service.settings.model_repository
     failure: ServiceError | None = None
+    found: list[FoundVersion] = []
     try:
         found = scan(repositories)
         require_versions(found, repositories)
         report = await service.registry.sync(found)
-        failure = next(iter(report.failed.values()), None)
-        if failure is None:
-            service.registry.get()
+        _count_loads(service.metrics, report)
+        failure = _failure(service.registry, report)
     except ServiceError as error:
         failure = error
     _show_models(service.registry, service.metrics)
     service.lifecycle.settle(failure)
+    if failure is None and service.settings.repository_poll_s > 0:
+        watch = RepositoryWatch(
+            service.registry,
+            repositories,
+            found=found,
+            on_report=lambda report: _count_loads(service.metrics, report),
+        )
+        await watch.run(service.settings.repository_poll_s)
+
+
+def _failure(registry: Registry, report: SyncReport) -> ServiceError | None:
+    """Why the service must not start: a model without a single version that answers."""
+    ready = {model.name for model in registry.ready_models()}
+    for (name, _), error in report.failed.items():
+        if name not in ready:
+            return error
+    try:
+        registry.get()
+    except ServiceError as error:
+        return error
+    return None
+
+
+def _count_loads(metrics: Metrics, report: SyncReport) -> None:
+    metrics.models.observe_loads(
+        loaded=[name for name, _ in report.loaded], refused=[name for name, _ in report.failed]
+    )
 
 
 def _show_models(registry: Registry, metrics: Metrics) -> None:

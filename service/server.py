@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from service.api.call import Service
 from service.app import create_app
+from service.errors import ServiceError
 from service.lifecycle import Lifecycle
 from service.models.artifact import load_manifest, verify_files
 from service.models.registry import Registry
@@ -140,11 +141,23 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
 
 
 def _check_files(settings: Settings) -> None:
-    """Refuses damaged folders before anything starts, so that the error is the only line."""
+    """Refuses damaged folders before anything starts, so that the error is the only line.
+
+    A model goes on with the versions that are sound, as it does when a bad one comes later.
+    """
     found = scan(settings.model_repository)
     require_versions(found, settings.model_repository)
+    failures: dict[str, ServiceError] = {}
+    sound: set[str] = set()
     for one in found:
-        verify_files(one.folder, load_manifest(one.folder))
+        try:
+            verify_files(one.folder, load_manifest(one.folder))
+            sound.add(one.name)
+        except ServiceError as error:
+            failures.setdefault(one.name, error)
+    unsound = [failure for name, failure in failures.items() if name not in sound]
+    if unsound:
+        raise unsound[0]
 
 
 def _welcome(registry: Registry, url: str, say: Callable[[str], None]) -> None:

@@ -53,6 +53,13 @@ class Settings(BaseSettings):
         description="Model that answers when a request names none; unset: the first by name. "
         "A name that is not in the repository ends the start.",
     )
+    repository_poll_s: float = Field(
+        5.0,
+        ge=0,
+        le=3600,
+        description="Time in seconds between two looks at the model folders, 0 to 3,600; new and "
+        "changed versions are loaded beside those in use, removed ones leave; 0 never looks.",
+    )
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         "auto",
         description="Where inference runs; auto takes CUDA where it works, else the CPU. A device "

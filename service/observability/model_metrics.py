@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 Floats = npt.NDArray[np.float32]
 
+LOADS: Final = ("loaded", "refused")
 PERCENTILES: Final = (1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
 
 
@@ -56,6 +57,12 @@ class ModelMetrics:
             ["model"],
             registry=registry,
         )
+        self._loads = Counter(
+            "rfvae_model_loads",
+            "Versions of the model that were loaded, or refused and not served, count",
+            ["model", "outcome"],
+            registry=registry,
+        )
         self._images = Counter(
             "rfvae_images",
             "Images encoded for /encode and /factors, count",
@@ -83,6 +90,8 @@ class ModelMetrics:
         known = set(names)
         for name in known:
             self._drifts.setdefault(name, None)
+            for outcome in LOADS:
+                self._loads.labels(name, outcome)
         for name in set(self._drifts) - known:
             self._drop(name)
         for name in known:
@@ -90,6 +99,13 @@ class ModelMetrics:
         for model in highest.values():
             self._add(model)
         self._show_infos({(m.name, str(m.version), m.provider) for m in by_version})
+
+    def observe_loads(self, *, loaded: Iterable[str], refused: Iterable[str]) -> None:
+        """Counts versions, each by its model's name; names that are not shown are left out."""
+        for outcome, names in zip(LOADS, (loaded, refused), strict=True):
+            for name in names:
+                if name in self._drifts:
+                    self._loads.labels(name, outcome).inc()
 
     def observe_mu(self, name: str, mu: Floats) -> None:
         """Counts posterior means, (batch, latent_dim), that the training data would hardly give."""
@@ -127,6 +143,7 @@ class ModelMetrics:
     def _drop(self, name: str) -> None:
         del self._drifts[name]
         self._out_of_range.remove_by_labels({"model": name})
+        self._loads.remove_by_labels({"model": name})
         for series in (self._ready, self._relevant_dims, self._novelty, self._images):
             series.remove(name)
 

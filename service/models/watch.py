@@ -1,0 +1,98 @@
+"""Looks at the repository folders again and again, so that versions come and go while serving.
+
+It looks and does not listen: network file systems and mounted volumes send no events. A look costs
+some hundred microseconds, in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from service.errors import ServiceError
+from service.models.registry import Key, SyncReport
+from service.models.repository import FoundVersion, Stamp, scan
+
+_log = logging.getLogger(__name__)
+
+
+class SyncedRegistry(Protocol):
+    """What a watch needs of the registry."""
+
+    async def sync(self, found: Sequence[FoundVersion]) -> SyncReport: ...
+
+
+class RepositoryWatch:
+    """Makes a registry follow the repository folders.
+
+    A folder whose files changed since the last look is left as it was: it may be half copied.
+
+    Args:
+        found: what is served already.
+        on_report: told what each change did.
+        look: finds what is there now; blocks, so it runs in a thread.
+    """
+
+    def __init__(
+        self,
+        registry: SyncedRegistry,
+        repositories: Sequence[Path],
+        *,
+        found: Sequence[FoundVersion] = (),
+        on_report: Callable[[SyncReport], None] = lambda report: None,
+        look: Callable[[Sequence[Path]], list[FoundVersion]] = scan,
+    ) -> None:
+        self._registry = registry
+        self._repositories = repositories
+        self._served = {version.key: version for version in found}
+        self._seen: dict[Key, Stamp] = {version.key: version.stamp for version in found}
+        self._on_report = on_report
+        self._look = look
+        self._obstacle = ""
+
+    async def run(
+        self, every_s: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        """Looks for ever."""
+        while True:
+            await sleep(every_s)
+            try:
+                await self.look()
+            except Exception:  # the watch's outermost edge: the next look may go well
+                _log.exception("repository_watch_failed")
+
+    async def look(self) -> SyncReport | None:
+        """Looks once; None when nothing is to be done.
+
+        A repository that cannot be read changes nothing: what is served goes on.
+        """
+        try:
+            found = await asyncio.to_thread(self._look, self._repositories)
+        except ServiceError as error:
+            self._say_once(error.detail)
+            return None
+        self._obstacle = ""
+        wanted = {version.key: version for version in self._settled(found)}
+        if wanted == self._served:
+            return None
+        self._served = wanted
+        report = await self._registry.sync(list(wanted.values()))
+        self._on_report(report)
+        return report
+
+    def _settled(self, found: Sequence[FoundVersion]) -> list[FoundVersion]:
+        """Each version as it is if its files rest, else as it is served, else not at all."""
+        before, self._seen = self._seen, {version.key: version.stamp for version in found}
+        resting = [
+            version if before.get(version.key) == version.stamp else self._served.get(version.key)
+            for version in found
+        ]
+        return [version for version in resting if version is not None]
+
+    def _say_once(self, obstacle: str) -> None:
+        if obstacle != self._obstacle:
+            _log.error("repository_unreadable reason=%r", obstacle)
+        self._obstacle = obstacle

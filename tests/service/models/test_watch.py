@@ -1,0 +1,138 @@
+"""A registry that follows its folders: what comes, changes, breaks and goes."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.errors import ArtifactError
+from service.models.registry import Registry
+from service.models.repository import scan
+from service.models.served import LoadOptions, load_model
+from service.models.watch import RepositoryWatch
+from tests.service.tiny_model import write_tiny_model, write_tiny_repository
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_tiny_repository(tmp_path / "models")
+
+
+@pytest.fixture
+async def registry() -> AsyncIterator[Registry]:
+    options = LoadOptions(device="cpu", lanes=1)
+    made = Registry(lambda found: load_model(found, options), linger_s=0.0)
+    yield made
+    await made.drain()
+
+
+async def _watching(registry: Registry, root: Path) -> RepositoryWatch:
+    found = scan([root])
+    await registry.sync(found)
+    return RepositoryWatch(registry, [root], found=found)
+
+
+async def test_watch_does_nothing_while_nothing_changes(registry: Registry, root: Path) -> None:
+    watch = await _watching(registry, root)
+    assert [await watch.look(), await watch.look()] == [None, None]
+
+
+async def test_watch_loads_a_new_version_once_its_files_rest(
+    registry: Registry, root: Path
+) -> None:
+    watch = await _watching(registry, root)
+    write_tiny_model(root / "tiny/2", version=2, seed=2)
+    assert await watch.look() is None
+    report = await watch.look()
+    assert report is not None
+    assert report.loaded == (("tiny", 2),)
+    assert registry.get().version == 2
+
+
+async def test_watch_leaves_a_folder_that_is_still_written_as_it_was(
+    registry: Registry, root: Path
+) -> None:
+    watch = await _watching(registry, root)
+    folder = write_tiny_model(root / "tiny/2", version=2, seed=2)
+    graph = (folder / "encoder.onnx").read_bytes()
+    for length in (10, 20, 30):
+        (folder / "encoder.onnx").write_bytes(graph[:length])
+        assert await watch.look() is None
+    (folder / "encoder.onnx").write_bytes(graph)
+    await watch.look()
+    await watch.look()
+    assert registry.get().version == 2
+
+
+async def test_watch_reports_a_bad_version_once_and_the_old_one_goes_on(
+    registry: Registry, root: Path
+) -> None:
+    watch = await _watching(registry, root)
+    folder = write_tiny_model(root / "tiny/2", version=2)
+    (folder / "encoder.onnx").write_bytes(b"tampered")
+    await watch.look()
+    report = await watch.look()
+    assert report is not None
+    assert list(report.failed) == [("tiny", 2)]
+    assert await watch.look() is None
+    assert registry.get().version == 1
+
+
+async def test_watch_lets_a_removed_version_go(registry: Registry, root: Path) -> None:
+    folder = write_tiny_model(root / "tiny/2", version=2)
+    watch = await _watching(registry, root)
+    folder.rename(root / ".trash")
+    report = await watch.look()
+    assert report is not None
+    assert report.removed == (("tiny", 2),)
+    assert registry.get().version == 1
+
+
+async def test_watch_keeps_what_is_served_while_the_repository_cannot_be_read(
+    registry: Registry, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch = await _watching(registry, root)
+    root.rename(root.parent / "elsewhere")
+    with caplog.at_level(logging.ERROR):
+        await watch.look()
+        await watch.look()
+    assert registry.get().version == 1
+    assert caplog.text.count("repository_unreadable") == 1
+    assert "does not exist or is no folder" in caplog.text
+
+
+async def test_watch_tells_what_each_change_did(registry: Registry, root: Path) -> None:
+    reports = []
+    watch = RepositoryWatch(registry, [root], on_report=reports.append)
+    await watch.look()
+    await watch.look()
+    assert [report.loaded for report in reports] == [(("tiny", 1),)]
+
+
+async def test_watch_goes_on_after_a_look_that_failed(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks = 0
+
+    def look(repositories: object) -> list[object]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise RuntimeError("unexpected")
+        raise ArtifactError("unreadable")
+
+    watch = RepositoryWatch(registry, [], look=look)  # type: ignore[arg-type]
+    turns = 0
+
+    async def turn(seconds: float) -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 3:
+            raise asyncio.CancelledError
+
+    with caplog.at_level(logging.ERROR), pytest.raises(asyncio.CancelledError):
+        await watch.run(1.0, turn)
+    assert looks == 2
+    assert "repository_watch_failed" in caplog.text
