@@ -1,4 +1,4 @@
-"""`rfvae-serve`: serve models over HTTP, check a model folder, list the settings."""
+"""`rfvae-serve`: serve models over HTTP, encode in bulk, check a model, list the settings."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +15,13 @@ from service.settings import ENV_PREFIX, Settings, SettingsError, load_settings
 app = typer.Typer(
     name="rfvae-serve",
     help="Serve Relevance Factor VAEs over HTTP on ONNX Runtime.",
-    epilog="Exit codes: 0 ended well, 1 failed, 2 wrong usage.",
+    epilog="Exit codes: 0 ended well, 1 failed, 2 wrong usage, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-FAILED, WRONG_USAGE = 1, 2
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 
 def main() -> None:
@@ -73,6 +73,69 @@ def check(
             typer.echo(line)
     except ServiceError as error:
         raise _failure(error.detail) from None
+
+
+@app.command()
+def encode(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A folder of images (all below it), a .npy (n, height, width[, channels]), or a "
+            ".parquet with a column of image files.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The table to write: NAME.parquet or NAME.csv.")],
+    model_repository: Annotated[
+        list[Path] | None,
+        typer.Option("--models", help=f"May be given several times. {_text('model_repository')}"),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Default: as the service chooses.")] = None,
+    version: Annotated[int | None, typer.Option(help="Default: the highest.")] = None,
+    device: Annotated[str | None, typer.Option(help=_text("device"))] = None,
+    lanes: Annotated[int | None, typer.Option(help=_text("lanes"))] = None,
+    image_column: Annotated[
+        str, typer.Option(help="Of a Parquet file: the image files.")
+    ] = "image",
+    id_column: Annotated[
+        str | None, typer.Option(help="Of a Parquet file: the ids. Default: the row's number.")
+    ] = None,
+    skip_damaged: Annotated[
+        bool,
+        typer.Option("--skip-damaged", help="Give a damaged image a row without numbers."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin again, whatever is there.")
+    ] = False,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Spread the parts over a Ray cluster (extra `ray`).")
+    ] = False,
+) -> None:
+    """Turn many images into a table: id, each relevant factor with sigma and percentile, novelty.
+
+    Ctrl-C keeps what is done; the same command goes on with it.
+    """
+    options = {"model_repository": model_repository, "device": device, "lanes": lanes}
+    settings = _settings(**{name: value for name, value in options.items() if value})
+    from service.bulk.command import BulkOptions, encode_all
+
+    bulk = BulkOptions(
+        source=source,
+        out=out,
+        model=model or settings.default_model,
+        version=version,
+        image_column=image_column,
+        id_column=id_column,
+        skip_damaged=skip_damaged,
+        overwrite=overwrite,
+    )
+    try:
+        typer.echo(encode_all(bulk, settings, on_ray=ray))
+    except ServiceError as error:
+        raise _failure(error.detail) from None
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command("settings")

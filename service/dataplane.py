@@ -117,7 +117,7 @@ class DataPlane:
         mu, logvar = await self.encode(model, images, work)
         decoded = await self.decode(model, mu, work)
         large = decoded.size > LARGE_PIXELS
-        return await self._offload.run(large, _place, model, images, decoded, mu, logvar)
+        return await self._offload.run(large, place, model, images, decoded, mu, logvar)
 
     async def traverse(
         self, model: ServedModel, base: Floats, dims: DimChoice, walk: Range, work: Work
@@ -203,7 +203,7 @@ class DataPlane:
             )
 
 
-def _place(
+def place(
     model: ServedModel, images: Images, decoded: Floats, mu: Floats, logvar: Floats
 ) -> Factors:
     """Where each image lies among the training images."""

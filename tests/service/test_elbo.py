@@ -41,3 +41,17 @@ def test_elbo_is_minus_loss_minus_kl() -> None:
     mu, logvar = np.array([[2.0, 0.0]], np.float32), np.zeros((1, 2), np.float32)
     bound = elbo(_images(255), _decoded(0.5), mu=mu, logvar=logvar, likelihood="bernoulli")
     assert bound == pytest.approx([-np.log(2) - 2.0])
+
+
+def test_reconstruction_loss_is_that_of_double_precision_where_the_decoder_is_sure() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (8, 1, 16, 16), dtype=np.uint8)
+    decoded = (1 / (1 + np.exp(-rng.normal(0, 12, images.shape)))).astype(np.float32)
+    decoded[0], decoded[1] = 0, 1
+    x = images.reshape(8, -1) / 255
+    p = decoded.reshape(8, -1).astype(np.float64).clip(1e-7, 1 - 1e-7)
+
+    expected = -(x * np.log(p) + (1 - x) * np.log1p(-p)).sum(axis=1)
+
+    loss = reconstruction_loss(images, decoded, likelihood="bernoulli")
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)

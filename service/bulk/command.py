@@ -1,0 +1,180 @@
+"""`rfvae-serve encode`: from options to a finished table, with progress on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+
+from service.bulk.encoder import BulkEncoder
+from service.bulk.job import Job, Progress, finish, plan, run_here
+from service.bulk.sources import Reading, Source, open_source
+from service.errors import UnknownModel, UnknownVersion
+from service.models.repository import FoundVersion, require_versions, scan
+from service.models.served import LoadOptions, load_model
+from service.settings import Settings
+
+LINE_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class BulkOptions:
+    """What is to be encoded, by which model, and where the table goes."""
+
+    source: Path
+    out: Path
+    model: str | None = None
+    version: int | None = None
+    image_column: str = "image"
+    id_column: str | None = None
+    skip_damaged: bool = False
+    overwrite: bool = False
+
+
+def encode_all(options: BulkOptions, settings: Settings, *, on_ray: bool = False) -> str:
+    """Runs it to its end; returns what to tell the user.
+
+    Raises:
+        ServiceError: one line for a person.
+    """
+    encoder = open_encoder(options, settings)
+    try:
+        source = open_images(options, settings, encoder)
+        job = plan(options.out, source, encoder.model.manifest, overwrite=options.overwrite)
+        started = time.monotonic()
+        to_do = job.total - job.done_images()
+        with _shown_progress() as progress:
+            progress.start(job.total, job.total - to_do)
+            if on_ray:
+                from service.bulk.on_ray import run_on_ray
+
+                run_on_ray(job, options, settings, progress)
+            else:
+                run_here(job, source, encoder, progress)
+        seconds = time.monotonic() - started
+        finish(job, encoder.columns)
+    finally:
+        encoder.close()
+    return _summary(job, to_do, seconds, encoder)
+
+
+def open_encoder(options: BulkOptions, settings: Settings) -> BulkEncoder:
+    """The model that the options choose, verified, self-tested and warm."""
+    found = scan(settings.model_repository)
+    require_versions(found, settings.model_repository)
+    loading = LoadOptions(device=settings.device, lanes=settings.lanes, threads=settings.threads)
+    return BulkEncoder.of(load_model(_choose(found, options), loading))
+
+
+def open_images(options: BulkOptions, settings: Settings, encoder: BulkEncoder) -> Source:
+    """The input, as this model takes images."""
+    reading = Reading(
+        spec=encoder.model.manifest.image,
+        max_pixels=settings.max_pixels,
+        skip_damaged=options.skip_damaged,
+        image_column=options.image_column,
+        id_column=options.id_column,
+    )
+    return open_source(options.source, reading)
+
+
+def _choose(found: list[FoundVersion], options: BulkOptions) -> FoundVersion:
+    name = options.model or found[0].name
+    versions = [one for one in found if one.name == name]
+    if not versions:
+        raise UnknownModel(name, sorted({one.name for one in found}))
+    if options.version is None:
+        return versions[0]
+    for one in versions:
+        if one.version == options.version:
+            return one
+    raise UnknownVersion(name, options.version, sorted(one.version for one in versions))
+
+
+def _summary(job: Job, to_do: int, seconds: float, encoder: BulkEncoder) -> str:
+    taken_up = job.total - to_do
+    before = f", {taken_up} of them by an earlier run" if taken_up else ""
+    model = encoder.model
+    return (
+        f"{job.out}: {job.total} images{before}, {len(encoder.columns) + 1} columns, by "
+        f"`{model.name}` version {model.version}, {to_do / max(seconds, 1e-9):.0f} images/s"
+    )
+
+
+@contextmanager
+def _shown_progress() -> Iterator[Progress]:
+    """A bar on a terminal; elsewhere a line every ten seconds."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield LineProgress(_say)
+        return
+    columns = (
+        TextColumn("encoding"),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.speed:.0f} images/s"),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=console) as bar:
+        yield BarProgress(bar)
+
+
+class BarProgress:
+    """Progress as a bar."""
+
+    def __init__(self, bar: RichProgress) -> None:
+        self._bar = bar
+
+    def start(self, total: int, done: int) -> None:
+        """Shows the bar."""
+        self._task = self._bar.add_task("encoding", total=total, completed=done)
+
+    def advance(self, images: int) -> None:
+        """Moves it."""
+        self._bar.advance(self._task, images)
+
+
+class LineProgress:
+    """Progress as lines, for logs."""
+
+    def __init__(
+        self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._say, self._clock = say, clock
+
+    def start(self, total: int, done: int) -> None:
+        """Says so when an earlier run is taken up."""
+        self._total, self._done, self._before = total, done, done
+        self._started = self._said = self._clock()
+        if done:
+            self._say(f"going on: {done} of {total} images are done")
+
+    def advance(self, images: int) -> None:
+        """Says how far it is, every ten seconds."""
+        self._done += images
+        now = self._clock()
+        if now - self._said < LINE_EVERY_S:
+            return
+        self._said = now
+        rate = (self._done - self._before) / (now - self._started)
+        left_s = (self._total - self._done) / rate
+        self._say(f"{self._done} of {self._total} images, {rate:.0f} images/s, {left_s:.0f} s left")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

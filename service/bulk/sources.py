@@ -1,0 +1,230 @@
+"""Where many images come from: a folder of files, a `.npy` array, or a Parquet column.
+
+A source has a fixed order and can read any range of it, so that work can be cut into parts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from service.bulk.tables import parquet
+from service.codecs.images import decode_image
+from service.codecs.npy import read_images, write_npy
+from service.codecs.spec import ImageSpec, Pixels
+from service.errors import InvalidValue, MalformedInput, TooManyPixels
+from service.runtime.threads import cpu_budget
+
+SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are read.
+
+    Args:
+        spec: what the model takes.
+        skip_damaged: an image that cannot be decoded gets a row without numbers; else it is an
+            error.
+        image_column, id_column: of a Parquet file; `id_column` None numbers the rows.
+    """
+
+    spec: ImageSpec
+    max_pixels: int
+    skip_damaged: bool = False
+    image_column: str = "image"
+    id_column: str | None = None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive images: `ids` (n,), `images` uint8 (n, channels, height, width).
+
+    `damaged` (n,) marks those that could not be decoded; their pixels are zero.
+    """
+
+    ids: list[str]
+    images: Pixels
+    damaged: npt.NDArray[np.bool_]
+
+
+class Source(Protocol):
+    """Images in a fixed order."""
+
+    def __len__(self) -> int: ...
+
+    def fingerprint(self) -> str:
+        """Changes when the images or their order may have."""
+
+    def read(self, start: int, stop: int) -> Chunk:
+        """The images from `start` up to `stop`, which is left out."""
+
+
+def open_source(path: Path, reading: Reading) -> Source:
+    """Choose by what lies at `path`.
+
+    Raises:
+        InvalidValue: nothing there, no image in it, or another kind of file.
+    """
+    if path.is_dir():
+        return FolderSource(path, reading)
+    if not path.exists():
+        raise InvalidValue(f"`{path}` does not exist; name a folder, a .npy or a .parquet file")
+    if path.suffix == ".npy":
+        return NpySource(path, reading)
+    if path.suffix in {".parquet", ".pq"}:
+        return ParquetSource(path, reading)
+    raise InvalidValue(
+        f"the input must be a folder of images, a .npy or a .parquet file; got `{path.name}`"
+    )
+
+
+class FolderSource:
+    """Every image file below a folder, by name; the id is the path inside the folder."""
+
+    def __init__(self, folder: Path, reading: Reading) -> None:
+        self._folder, self._reading = folder, reading
+        found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        self._ids = sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
+        if not self._ids:
+            raise InvalidValue(
+                f"`{folder}` must hold image files ({', '.join(sorted(SUFFIXES))}); found none"
+            )
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def fingerprint(self) -> str:
+        return _hash(_facts(name, self._folder / name) for name in self._ids)
+
+    def read(self, start: int, stop: int) -> Chunk:
+        ids = self._ids[start:stop]
+        files = self._threads.map(lambda name: (self._folder / name).read_bytes(), ids)
+        decoded = self._threads.map(partial(_decode, self._reading), ids, files)
+        return _chunk(ids, list(decoded), self._reading.spec)
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(cpu_budget().cores, thread_name_prefix="rfvae-read")
+
+
+class NpySource:
+    """The rows of one array, mapped and not loaded; the id is the row, from 0."""
+
+    def __init__(self, path: Path, reading: Reading) -> None:
+        self._path, self._reading = path, reading
+        try:
+            self._array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except ValueError:
+            raise MalformedInput(
+                f"`{path}` must be a plain array as `numpy.save` writes it; it is damaged or holds "
+                "Python objects, which are never unpickled"
+            ) from None
+        self.read(0, min(1, len(self)))
+
+    def __len__(self) -> int:
+        return len(self._array) if self._array.ndim else 0
+
+    def fingerprint(self) -> str:
+        return _hash([_facts(self._path.name, self._path)])
+
+    def read(self, start: int, stop: int) -> Chunk:
+        rows = write_npy(self._array[start:stop])
+        limit, spec = self._reading.max_pixels, self._reading.spec
+        images = read_images(rows, spec, max_rows=stop - start, max_pixels=limit).images
+        ids = [str(row) for row in range(start, start + len(images))]
+        return Chunk(ids, images, np.zeros(len(images), np.bool_))
+
+
+class ParquetSource:
+    """A column of image files: bytes, or a struct with a field `bytes`."""
+
+    def __init__(self, path: Path, reading: Reading) -> None:
+        self._path, self._reading = path, reading
+        try:
+            self._file = parquet().ParquetFile(path)
+        except (OSError, ValueError) as error:
+            raise MalformedInput(f"`{path}` cannot be read as Parquet: {error}") from None
+        names = self._file.schema_arrow.names
+        self._columns = [reading.image_column]
+        if reading.id_column is not None:
+            self._columns.append(reading.id_column)
+        for column in self._columns:
+            if column not in names:
+                raise InvalidValue(
+                    f"`{path.name}` has no column `{column}`; it has {', '.join(names)}; name the "
+                    "columns with --image-column and --id-column"
+                )
+        meta = self._file.metadata
+        groups = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
+        self._starts = np.concatenate([[0], np.cumsum(groups)])  # (row groups + 1,)
+        self._loaded: tuple[int, Any] | None = None
+        if len(self) == 0:
+            raise InvalidValue(f"`{path.name}` must hold at least one row; got none")
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def fingerprint(self) -> str:
+        return _hash([_facts(self._path.name, self._path), *self._columns])
+
+    def read(self, start: int, stop: int) -> Chunk:
+        ids: list[str] = []
+        files: list[bytes] = []
+        first, last = np.searchsorted(self._starts, [start, stop - 1], side="right") - 1
+        for group in range(int(first), int(last) + 1):
+            offset = int(self._starts[group])
+            table = self._group(group).slice(max(start - offset, 0), stop - max(start, offset))
+            files.extend(_bytes_of(value) for value in table.column(0).to_pylist())
+            ids.extend(map(str, table.column(1).to_pylist() if len(self._columns) > 1 else ()))
+        ids = ids or [str(row) for row in range(start, start + len(files))]
+        decoded = [
+            _decode(self._reading, name, file) for name, file in zip(ids, files, strict=True)
+        ]
+        return _chunk(ids, decoded, self._reading.spec)
+
+    def _group(self, group: int) -> Any:
+        """A row group; the last one stays in memory, as parts are read in order."""
+        if self._loaded is None or self._loaded[0] != group:
+            table = self._file.read_row_group(group, columns=self._columns).select(self._columns)
+            self._loaded = (group, table)
+        return self._loaded[1]
+
+
+def _decode(reading: Reading, name: str, data: bytes) -> Pixels | None:
+    """uint8 (1, channels, height, width); None for a damaged image that may be skipped."""
+    try:
+        return decode_image(data, reading.spec, max_pixels=reading.max_pixels).images
+    except (MalformedInput, TooManyPixels) as error:
+        if reading.skip_damaged:
+            return None
+        text = f"`{name}`: {error.detail}; remove it, or pass --skip-damaged"
+        raise type(error)(text) from None
+
+
+def _chunk(ids: list[str], decoded: Sequence[Pixels | None], spec: ImageSpec) -> Chunk:
+    blank = np.zeros((1, spec.channels, spec.height, spec.width), np.uint8)
+    images = np.concatenate([blank if one is None else one for one in decoded])
+    return Chunk(ids, images, np.array([one is None for one in decoded], np.bool_))
+
+
+def _bytes_of(value: Any) -> bytes:
+    data = value.get("bytes") if isinstance(value, dict) else value
+    return data if isinstance(data, bytes) else b""
+
+
+def _facts(name: str, path: Path) -> str:
+    state = path.stat()
+    return f"{name} {state.st_size} {state.st_mtime_ns}"
+
+
+def _hash(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

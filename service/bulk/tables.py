@@ -1,0 +1,128 @@
+"""Parts of a table on disk, and the one file that they become; CSV, or Parquet with pyarrow.
+
+The same parts give the same bytes, whether or not the work was interrupted in between.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from service.errors import InvalidValue, ServiceError
+
+ID, NOVELTY = "id", "novelty"
+FORMATS: Final = (".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of the table: `ids` (n,) and `numbers` float32 (n, columns); NaN has no value."""
+
+    ids: list[str]
+    numbers: npt.NDArray[np.float32]
+
+
+def number_columns(names: Sequence[str], dims: Sequence[int]) -> list[str]:
+    """For each relevant factor its value, sigma and percentile; then novelty.
+
+    Blanks become underscores; a name that is taken gets its dimension's number.
+    """
+    columns: list[str] = []
+    for name, dim in zip(names, dims, strict=True):
+        column = "_".join(name.split())
+        if column in {ID, NOVELTY, *columns}:
+            column = f"{column}_{dim}"
+        columns += [column, f"{column}_sigma", f"{column}_percentile"]
+    return [*columns, NOVELTY]
+
+
+def table_format(out: Path) -> str:
+    """`.csv` or `.parquet`.
+
+    Raises:
+        InvalidValue: another ending.
+        ServiceError: Parquet is asked for and pyarrow is not installed.
+    """
+    if out.suffix not in FORMATS:
+        raise InvalidValue(f"`--out` must end in {' or '.join(FORMATS)}; got `{out.name}`")
+    if out.suffix == ".parquet":
+        parquet()
+    return out.suffix
+
+
+def write_part(path: Path, rows: Rows, columns: Sequence[str]) -> None:
+    """Writes one part, whole or not at all."""
+    part = path.with_suffix(f"{path.suffix}.{os.getpid()}.tmp")
+    if path.suffix == ".csv":
+        _write_csv(part, rows)
+    else:
+        parquet().write_table(_arrow(rows, columns), part)
+    os.replace(part, path)
+
+
+def join_parts(parts: Sequence[Path], out: Path, columns: Sequence[str]) -> None:
+    """Writes the parts as one table, whole or not at all."""
+    whole = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    if out.suffix == ".csv":
+        _join_csv(parts, whole, columns)
+    else:
+        _join_parquet(parts, whole)
+    os.replace(whole, out)
+
+
+def parquet() -> Any:
+    """pyarrow's Parquet module.
+
+    Raises:
+        ServiceError: it is not installed.
+    """
+    try:
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise ServiceError(
+            "reading and writing Parquet needs pyarrow: `pip install 'rfvae[parquet]'`; "
+            "CSV needs nothing more"
+        ) from None
+    return pq
+
+
+def _write_csv(path: Path, rows: Rows) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for name, numbers in zip(rows.ids, rows.numbers.tolist(), strict=True):
+            writer.writerow([name, *(_text(number) for number in numbers)])
+
+
+def _text(number: float) -> str:
+    return "" if number != number else f"{number:.7g}"
+
+
+def _join_csv(parts: Sequence[Path], whole: Path, columns: Sequence[str]) -> None:
+    with whole.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerow([ID, *columns])
+        for part in parts:
+            file.write(part.read_text(encoding="utf-8"))
+
+
+def _arrow(rows: Rows, columns: Sequence[str]) -> Any:
+    import pyarrow as pa
+
+    numbers = {
+        name: pa.array(column, pa.float32(), from_pandas=True)  # NaN becomes null
+        for name, column in zip(columns, rows.numbers.T, strict=True)
+    }
+    return pa.table({ID: pa.array(rows.ids, pa.string()), **numbers})
+
+
+def _join_parquet(parts: Sequence[Path], whole: Path) -> None:
+    pq = parquet()
+    with pq.ParquetWriter(whole, pq.read_schema(parts[0])) as writer:
+        for part in parts:
+            writer.write_table(pq.read_table(part))

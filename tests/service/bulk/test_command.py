@@ -1,0 +1,109 @@
+"""`rfvae-serve encode` as people type it."""
+
+import csv
+import signal
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from service.bulk.command import LineProgress
+from service.cli import app
+from tests.service.conftest import SIZE, Pixels, as_file
+from tests.service.process import COMMAND, environment
+
+
+def _encode(repository: Path, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [*COMMAND, "encode", *map(str, arguments), "--models", str(repository)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=environment(), check=False
+    )
+
+
+def test_encode_writes_a_table_and_says_so(repository: Path, npy: Path, tmp_path: Path) -> None:
+    done = _encode(repository, npy, "--out", tmp_path / "factors.parquet")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "factors.parquet: 150 images, 8 columns, by `tiny` version 1, " in done.stdout
+
+
+def test_encode_keeps_a_row_for_a_damaged_image(
+    repository: Path, tmp_path: Path, pictures: Pixels
+) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    (scans / "a.png").write_bytes(as_file(pictures[0]))
+    (scans / "b.png").write_bytes(b"nothing")
+    out = tmp_path / "factors.csv"
+
+    done = _encode(repository, scans, "--out", out, "--skip-damaged")
+
+    rows = list(csv.reader(out.read_text().splitlines()))
+    assert done.returncode == 0
+    assert rows[1][0] == "a.png"
+    assert rows[2] == ["b.png", *[""] * 7]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["nowhere.npy", "--out", "t.csv"], 1, "error: `nowhere.npy` does not exist; name a"),
+        (["{npy}", "--out", "t.txt"], 1, "error: `--out` must end in .csv or .parquet; got"),
+        (["{npy}", "--out", "t.csv", "--model", "oval"], 1, "error: `model` must be one of `tiny`"),
+        (["{npy}", "--out", "t.csv", "--version", "9"], 1, "error: `version` of model `tiny` must"),
+        (["{npy}", "--out", "t.csv", "--device", "tpu"], 2, "error: Setting `device`: input"),
+    ],
+)
+def test_encode_refuses_in_one_line(
+    repository: Path,
+    npy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    text: str,
+) -> None:
+    monkeypatch.chdir(npy.parent)
+    filled = [argument.format(npy=npy) for argument in arguments]
+
+    result = CliRunner().invoke(app, ["encode", *filled, "--models", str(repository)])
+
+    assert result.exit_code == code
+    assert result.stderr.startswith(text)
+    assert result.stderr.count("\n") == 1
+
+
+def test_encode_says_how_to_go_on_when_it_is_interrupted(repository: Path, tmp_path: Path) -> None:
+    many = tmp_path / "many.npy"
+    np.lib.format.open_memmap(many, "w+", np.uint8, (2_000_000, SIZE, SIZE)).flush()
+    command = [*COMMAND, "encode", many, "--out", tmp_path / "t.csv", "--models", repository]
+    running = subprocess.Popen(
+        [*map(str, command)], stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    parts = tmp_path / ".t.csv.parts"
+    try:
+        while not (parts / "part-000000.csv").exists():
+            assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
+    finally:
+        running.kill()
+
+    assert running.returncode == 130
+    assert errors.splitlines()[-1] == "stopped; the same command goes on from here"
+
+
+def test_lines_say_how_far_it_is_every_ten_seconds() -> None:
+    lines: list[str] = []
+    clock = iter([0.0, 5.0, 10.0])
+    progress = LineProgress(lines.append, clock=lambda: next(clock))
+
+    progress.start(total=1000, done=100)
+    progress.advance(50)
+    progress.advance(50)
+
+    assert lines == [
+        "going on: 100 of 1000 images are done",
+        "200 of 1000 images, 10 images/s, 80 s left",
+    ]

@@ -1,0 +1,99 @@
+"""Stopped runs go on, and give the same bytes as those that were not stopped."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.bulk import job as jobs
+from service.bulk.encoder import BulkEncoder
+from service.bulk.job import Job, finish, plan, run_here
+from service.bulk.sources import Reading, Source, open_source
+from service.errors import InvalidValue
+from tests.service.conftest import RELEVANT, Pixels
+from tests.service.tiny_model import TinyWeights
+
+
+class Watch:
+    """Counts what it is told; stops the run after `stop_after` images."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.stop_after, self.images = stop_after, 0
+
+    def start(self, total: int, done: int) -> None: ...
+
+    def advance(self, images: int) -> None:
+        self.images += images
+        if self.stop_after is not None and self.images >= self.stop_after:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of one batch, so that few images make several."""
+    monkeypatch.setattr(jobs, "MOST_PART_ROWS", 64)
+
+
+@pytest.fixture
+def source(npy: Path, reading: Reading) -> Source:
+    return open_source(npy, reading)
+
+
+def _run(out: Path, source: Source, encoder: BulkEncoder, watch: Watch | None = None) -> Job:
+    job = plan(out, source, encoder.model.manifest)
+    run_here(job, source, encoder, watch or Watch())
+    finish(job, encoder.columns)
+    return job
+
+
+def test_table_holds_what_the_model_says(
+    tmp_path: Path, source: Source, encoder: BulkEncoder, pictures: Pixels, weights: TinyWeights
+) -> None:
+    job = _run(tmp_path / "t.csv", source, encoder)
+    mu, logvar = weights.encode(pictures[:, None])
+
+    lines = job.out.read_text().splitlines()
+    table = np.array([[float(text) for text in line.split(",")] for line in lines[1:]])
+    assert lines[0].startswith("id,x_position,x_position_sigma,x_position_percentile,scale,")
+    assert (table[:, 0] == np.arange(len(pictures))).all()
+    np.testing.assert_allclose(table[:, [1, 4]], mu[:, RELEVANT], rtol=1e-4, atol=1e-5)
+    sigma = np.exp(logvar[:, RELEVANT] / 2)
+    np.testing.assert_allclose(table[:, [2, 5]], sigma, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_stopped_run_goes_on_and_gives_the_same_bytes(
+    tmp_path: Path, source: Source, encoder: BulkEncoder, ending: str
+) -> None:
+    whole = _run(tmp_path / f"whole{ending}", source, encoder)
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path / f"again{ending}", source, encoder, Watch(stop_after=100))
+    watch = Watch()
+    job = _run(tmp_path / f"again{ending}", source, encoder, watch)
+
+    assert watch.images == len(source) - 64
+    assert job.out.read_bytes() == whole.out.read_bytes()
+    assert not job.folder.exists()
+
+
+def test_parts_of_other_images_are_not_taken_up(
+    tmp_path: Path, npy: Path, reading: Reading, encoder: BulkEncoder
+) -> None:
+    out = tmp_path / "t.csv"
+    with pytest.raises(KeyboardInterrupt):
+        _run(out, open_source(npy, reading), encoder, Watch(stop_after=100))
+    np.save(npy, np.zeros((200, 16, 16), np.uint8))
+
+    with pytest.raises(InvalidValue, match="parts of a run with other images or another model"):
+        plan(out, open_source(npy, reading), encoder.model.manifest)
+    job = plan(out, open_source(npy, reading), encoder.model.manifest, overwrite=True)
+    assert job.done_images() == 0
+
+
+def test_table_that_exists_is_kept(tmp_path: Path, source: Source, encoder: BulkEncoder) -> None:
+    out = tmp_path / "t.csv"
+    out.write_text("precious")
+
+    with pytest.raises(InvalidValue, match=r"exists; pass --overwrite, or name another file"):
+        plan(out, source, encoder.model.manifest)
+    assert out.read_text() == "precious"

@@ -1,0 +1,134 @@
+"""Every form of input gives the same images in a fixed order."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from service.bulk.sources import Reading, open_source
+from service.errors import InvalidValue, MalformedInput
+from tests.service.conftest import Pixels, as_file
+
+
+@pytest.fixture
+def folder(tmp_path: Path, pictures: Pixels) -> Path:
+    folder = tmp_path / "scans"
+    (folder / "b").mkdir(parents=True)
+    for name, picture in zip(("b/2.png", "b/10.PNG", "a.png"), pictures, strict=False):
+        (folder / name).write_bytes(as_file(picture))
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def _parquet(path: Path, pictures: Pixels, *, as_struct: bool = False, n: int = 7) -> Path:
+    files = [as_file(picture) for picture in pictures[:n]]
+    values = [{"bytes": file, "path": None} for file in files] if as_struct else files
+    table = pa.table({"patient": [f"p{i}" for i in range(n)], "image": values})
+    pq.write_table(table, path, row_group_size=3)
+    return path
+
+
+def test_folder_is_read_by_name_below_all_folders(
+    folder: Path, reading: Reading, pictures: Pixels
+) -> None:
+    source = open_source(folder, reading)
+    chunk = source.read(0, len(source))
+
+    assert chunk.ids == ["a.png", "b/10.PNG", "b/2.png"]
+    assert (chunk.images[:, 0] == pictures[[2, 1, 0]]).all()
+    assert source.read(1, 2).ids == ["b/10.PNG"]
+
+
+def test_folder_fingerprint_changes_with_a_file(folder: Path, reading: Reading) -> None:
+    before = open_source(folder, reading).fingerprint()
+    (folder / "c.png").write_bytes((folder / "a.png").read_bytes())
+
+    assert open_source(folder, reading).fingerprint() != before
+
+
+def test_damaged_file_is_named(folder: Path, reading: Reading) -> None:
+    (folder / "b/2.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+
+    with pytest.raises(MalformedInput, match=r"^`b/2\.png`: .*; remove it, or pass --skip-damaged"):
+        open_source(folder, reading).read(0, 3)
+
+
+def test_damaged_file_is_marked_when_it_may_be_skipped(folder: Path, reading: Reading) -> None:
+    (folder / "b/2.png").write_bytes(b"")
+
+    chunk = open_source(folder, replace(reading, skip_damaged=True)).read(0, 3)
+
+    assert chunk.damaged.tolist() == [False, False, True]
+    assert not chunk.images[2].any()
+
+
+def test_npy_is_read_by_rows(npy: Path, reading: Reading, pictures: Pixels) -> None:
+    source = open_source(npy, reading)
+    chunk = source.read(60, 64)
+
+    assert len(source) == len(pictures)
+    assert chunk.ids == ["60", "61", "62", "63"]
+    assert (chunk.images[:, 0] == pictures[60:64]).all()
+
+
+def test_npy_of_objects_is_refused(tmp_path: Path, reading: Reading) -> None:
+    path = tmp_path / "objects.npy"
+    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+
+    with pytest.raises(MalformedInput, match="never unpickled"):
+        open_source(path, reading)
+
+
+def test_npy_of_another_shape_is_refused_at_once(tmp_path: Path, reading: Reading) -> None:
+    path = tmp_path / "flat.npy"
+    np.save(path, np.zeros((3, 5), np.uint8))
+
+    with pytest.raises(InvalidValue, match=r"images must have the shape \(n, height, width\)"):
+        open_source(path, reading)
+
+
+@pytest.mark.parametrize("as_struct", [False, True], ids=["bytes", "struct"])
+@pytest.mark.parametrize(("start", "stop"), [(0, 7), (2, 4), (3, 6), (6, 7)])
+def test_parquet_is_read_across_row_groups(
+    tmp_path: Path, reading: Reading, pictures: Pixels, as_struct: bool, start: int, stop: int
+) -> None:
+    path = _parquet(tmp_path / "images.parquet", pictures, as_struct=as_struct)
+    chunk = open_source(path, replace(reading, id_column="patient")).read(start, stop)
+
+    assert chunk.ids == [f"p{i}" for i in range(start, stop)]
+    assert (chunk.images[:, 0] == pictures[start:stop]).all()
+
+
+def test_parquet_without_ids_numbers_the_rows(
+    tmp_path: Path, reading: Reading, pictures: Pixels
+) -> None:
+    source = open_source(_parquet(tmp_path / "images.parquet", pictures), reading)
+
+    assert source.read(4, 6).ids == ["4", "5"]
+
+
+def test_parquet_without_the_column_names_those_it_has(
+    tmp_path: Path, reading: Reading, pictures: Pixels
+) -> None:
+    path = _parquet(tmp_path / "images.parquet", pictures)
+
+    with pytest.raises(InvalidValue, match="no column `scan`; it has patient, image; name the"):
+        open_source(path, replace(reading, image_column="scan"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("nowhere", "does not exist"),
+        ("notes.txt", "must be a folder of images"),
+        (".", "found none"),
+    ],
+)
+def test_other_inputs_are_refused(tmp_path: Path, reading: Reading, name: str, text: str) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+
+    with pytest.raises(InvalidValue, match=text):
+        open_source(tmp_path / name, reading)
