@@ -1,18 +1,12 @@
-"""A smaller model of the relevant dimensions only; the nuisance ones stay at their training mean.
+"""Exports the relevant dimensions only (`training/pruning.py`), with a report that fits them."""
 
-decoder(z) with z_j = mean_j for every nuisance j is a first layer with fewer columns and another
-bias: W z + b = W_r z_r + (b + W_n mean_n). The encoder's last layer keeps the rows of the relevant
-dimensions. So the small graph is exact for such latents and does less work.
-"""
-
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from onnx_export.errors import ExportError
 from onnx_export.trained_run import TrainedRun
@@ -20,6 +14,7 @@ from training.checkpoint import LoadedRun
 from training.data import ImageSource
 from training.encoding import Encoded, encode_with_elbo, sample_indices
 from training.networks import VAE
+from training.pruning import prune_vae
 from training.report import open_run_images
 
 N_IMAGES = 2000
@@ -54,34 +49,6 @@ def prune_run(run: TrainedRun) -> tuple[TrainedRun, str]:
         "pictures show the model before."
     )
     return replace(run, loaded=loaded, report=report), sentence
-
-
-def prune_vae(vae: VAE, kept: Sequence[int], *, means: Tensor) -> VAE:
-    """Fold the fixed dimensions into the layers next to the code.
-
-    Args:
-        vae: left as it is.
-        kept: the dimensions to keep, in their new order.
-        means: (latent_dim,), the values at which all others are fixed.
-    """
-    pruned = copy.deepcopy(vae)
-    dims = torch.tensor(kept)
-    fixed = torch.ones(vae.latent_dim, dtype=torch.bool)
-    fixed[dims] = False
-    head, first = pruned.mu_head(), pruned.decoder_input()
-    weight, bias = first.weight.double(), first.bias.double()
-    shifted = bias + weight[:, fixed] @ means.double()[fixed]  # (hidden_units,)
-    _set(first, weight[:, dims], shifted)
-    rows = torch.cat([dims, dims + vae.latent_dim])  # mu, then logvar
-    _set(head, head.weight[rows], head.bias[rows])
-    pruned.latent_dim = len(kept)
-    return pruned
-
-
-def _set(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
-    layer.weight = nn.Parameter(weight.float(), requires_grad=False)
-    layer.bias = nn.Parameter(bias.float(), requires_grad=False)
-    layer.out_features, layer.in_features = weight.shape
 
 
 def _encode(vae: VAE, source: ImageSource) -> Encoded:

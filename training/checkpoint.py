@@ -42,14 +42,32 @@ class LoadedRun:
 
 def save_checkpoint(path: Path, state: TrainingState, *, config: Config) -> None:
     """Write the whole state in one step: a crash leaves the former checkpoint."""
-    tensors = {name: t.detach().cpu().contiguous() for name, t in state_tensors(state).items()}
+    write_checkpoint(
+        path,
+        state_tensors(state),
+        config=config,
+        step=state.step,
+        image_shape=state.vae.image_shape,
+    )
+
+
+def write_checkpoint(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    config: Config,
+    step: int,
+    image_shape: SampleShape,
+) -> None:
+    """Write tensors by name with what is needed to build their networks again."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {
         "format_version": str(FORMAT_VERSION),
         "config": config_json(config),
-        "step": str(state.step),
-        "image_shape": json.dumps(state.vae.image_shape),
+        "step": str(step),
+        "image_shape": json.dumps(image_shape),
     }
-    write_atomically(path, save(tensors, metadata=metadata))
+    write_atomically(path, save(contiguous, metadata=metadata))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -103,6 +103,37 @@ def report(
 
 
 @app.command()
+def prune(
+    run_dir: RunArgument,
+    out: Annotated[Path, typer.Option(help="New or empty folder for the smaller run.")],
+    max_loss: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of what the code explains that may be lost; above it nothing is written.",
+        ),
+    ] = 0.02,
+    keep: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="DIM", help="Keep this dimension; again for more. [the relevant ones]"
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write it whatever it loses, or if not finished.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the sample of images.")] = 0,
+) -> None:
+    """Drop the nuisance dimensions, and say what the reconstructions lose."""
+    from training.pruned_run import Limits, prune_run
+
+    limits = Limits(max_loss=max_loss, keep=keep or (), force=force)
+    prune_run(run_dir, out, limits=limits, seed=seed)
+    _say(f"Saved in {out}. Next: rfvae-train report {out}")
+
+
+@app.command()
 def datasets(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Set to look at.")] = None,
     out: Annotated[Path | None, typer.Option(help="PNG file for a sheet of its samples.")] = None,

@@ -58,9 +58,20 @@ class RunFolder:
         Raises:
             RunError: It cannot be made, or it has something in it.
         """
+        self.require_free()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            occupied = any(self.path.iterdir())
+        except OSError as error:
+            raise RunError(f"cannot make the run folder `{self.path}`: {error.strerror}") from error
+
+    def require_free(self) -> None:
+        """Make nothing yet.
+
+        Raises:
+            RunError: There is something in the folder, or it is none.
+        """
+        try:
+            occupied = self.path.exists() and any(self.path.iterdir())
         except OSError as error:
             raise RunError(f"cannot make the run folder `{self.path}`: {error.strerror}") from error
         if occupied:

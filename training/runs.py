@@ -51,6 +51,11 @@ def resume_run(run_dir: Path, *, steps: int | None, console: Console) -> str:
     """
     folder = RunFolder(run_dir)
     info = folder.read_info()
+    if "pruned_from" in info:
+        raise RunError(
+            f"`{run_dir}` was pruned from `{info['pruned_from']['run']}` and has no optimizers to "
+            "go on with: resume that run, and prune it again"
+        )
     checkpoint = read_checkpoint(folder.checkpoint)
     config = _with_steps(checkpoint.config, steps)
     if checkpoint.step >= config.run.steps:
