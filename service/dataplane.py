@@ -1,12 +1,12 @@
 """What the service does with a model; knows no HTTP, so that API, CLI and others can share it."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from service.elbo import elbo
+from service.elbo import Likelihood, elbo
 from service.errors import InvalidValue, TooManyRows
 from service.latent import (
     Dims,
@@ -21,10 +21,11 @@ from service.latent import (
     traversal_grid,
     traversal_values,
 )
+from service.models.artifact import Manifest
 from service.models.served import ServedModel
 from service.offload import Offload
 
-Images = npt.NDArray[np.uint8]
+Images = npt.NDArray[Any]  # uint8 images, or float32 rows of numbers
 Doubles = npt.NDArray[np.float64]
 LARGE_PIXELS = 64 * 64 * 4  # the bound of so many takes about as long as a change of thread
 DimChoice = str | tuple[int | str, ...]
@@ -85,7 +86,10 @@ class GridRow:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Frames in [0, 1], float32 (rows, steps, channels, height, width), and what they show."""
+    """Frames in [0, 1], float32 (rows, steps, channels, height, width), and what they show.
+
+    Frames of a model of rows are (rows, steps, n_columns), in the data's own units.
+    """
 
     frames: Floats
     rows: tuple[GridRow, ...]
@@ -100,13 +104,16 @@ class DataPlane:
         self._offload = offload
 
     async def encode(self, model: ServedModel, images: Images, work: Work) -> tuple[Floats, Floats]:
-        """uint8 (n, channels, height, width) to mu and logvar, float32 (n, latent_dim) each."""
+        """uint8 (n, channels, height, width) to mu and logvar, float32 (n, latent_dim) each.
+
+        A model of rows takes float32 (n, n_columns).
+        """
         self._check_rows(len(images))
         mu, logvar = await _run(model, "encode", images, work)
         return mu, logvar
 
     async def decode(self, model: ServedModel, z: Floats, work: Work) -> Floats:
-        """float32 (n, latent_dim) to float32 (n, channels, height, width) in [0, 1]."""
+        """float32 (n, latent_dim) to images in [0, 1] or rows in the data's own units, float32."""
         self._check_rows(len(z))
         (decoded,) = await _run(model, "decode", z, work)
         decoded_images: Floats = decoded
@@ -143,7 +150,7 @@ class DataPlane:
         """One row an image: the image as the model got it, and what it makes of it."""
         mu, _ = await self.encode(model, images, work)
         decoded = await self.decode(model, mu, work)
-        originals = images.astype(np.float32) / np.float32(255)
+        originals = images if model.manifest.image is None else images / np.float32(255)
         frames = np.stack([originals, decoded], axis=1)  # (batch, 2, channels, height, width)
         rows = tuple(GridRow(f"image {number}") for number in _numbers(len(images)))
         return Grid(frames, rows, ("original", "reconstruction"))
@@ -173,6 +180,9 @@ class DataPlane:
             raise InvalidValue(
                 f"this route takes two images; got {len(images)}; send them as two multipart parts "
                 "`images`, as two texts in JSON, or as an npy of two rows"
+                if model.manifest.vector is None
+                else f"this route takes two rows; got {len(images)}; send them as JSON "
+                '`{"rows": [[…], […]]}` or as an npy of two rows'
             )
         mu, _ = await self.encode(model, images, work)
         return mu[0], mu[1]
@@ -208,8 +218,7 @@ def place(
 ) -> Factors:
     """Where each image lies among the training images."""
     space = model.space
-    likelihood = model.manifest.likelihood
-    bound = elbo(images, decoded, mu=mu, logvar=logvar, likelihood=likelihood)
+    bound = elbo(images, decoded, mu=mu, logvar=logvar, likelihood=likelihood_of(model.manifest))
     dims = space.relevant_dims
     chosen, quantiles = mu[:, dims], space.mu_quantiles[dims]  # (batch, n_relevant)
     places = [percentile_of(chosen[:, i], quantiles[i]) for i in range(len(dims))]
@@ -224,6 +233,13 @@ def place(
         elbo=bound,
         novelty=novelty_percentile(bound, space.elbo_quantiles),
     )
+
+
+def likelihood_of(manifest: Manifest) -> Likelihood:
+    """What the model's decoder says of a sample."""
+    vector = manifest.vector
+    column_scale = None if vector is None else np.array(vector.scale)
+    return Likelihood(manifest.likelihood, manifest.likelihood_scale, column_scale)
 
 
 async def _run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,43 +14,58 @@ from service.latent import kl_per_dim
 # Keeps the logarithm finite where a decoder is certain and wrong: 16 nats a pixel at most.
 PROBABILITY_FLOOR = np.float32(1e-7)
 
+Samples = npt.NDArray[Any]  # uint8 images, or rows of numbers
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """What the decoder says of a sample.
+
+    Args:
+        name: Bernoulli pixels, or a Gaussian around the decoded sample.
+        scale: standard deviation of the Gaussian: of pixels in [0, 1], or of columns in units of
+            `column_scale`.
+        column_scale: (n_columns,) of a model of rows; None for images.
+    """
+
+    name: Literal["bernoulli", "gaussian"]
+    scale: float = 1.0
+    column_scale: npt.NDArray[np.float64] | None = None
+
+
+BERNOULLI = Likelihood("bernoulli")
+
 
 def elbo(
-    images: npt.NDArray[np.uint8],
-    decoded: npt.NDArray[np.float32],
-    *,
-    mu: npt.NDArray[np.float32],
-    logvar: npt.NDArray[np.float32],
-    likelihood: Literal["bernoulli", "gaussian"],
+    images: Samples, decoded: Floats, *, mu: Floats, logvar: Floats, likelihood: Likelihood
 ) -> npt.NDArray[np.float64]:
     """ELBO = -reconstruction loss - sum_j KL_j, decoded at z = mu and with unweighted KL.
 
     Args:
-        images: (batch, channels, height, width).
-        decoded: same shape, in [0, 1].
+        images: (batch, channels, height, width), or rows (batch, n_columns).
+        decoded: same shape; images in [0, 1], rows in the units of `images`.
         mu: (batch, latent_dim); `logvar` likewise.
 
     Returns:
         (batch,) nats per image.
     """
     kl = kl_per_dim(mu.astype(np.float64), logvar.astype(np.float64)).sum(axis=1)  # (batch,)
-    return np.asarray(-reconstruction_loss(images, decoded, likelihood=likelihood) - kl)
+    return np.asarray(-reconstruction_loss(images, decoded, likelihood) - kl)
 
 
 def reconstruction_loss(
-    images: npt.NDArray[np.uint8],
-    decoded: npt.NDArray[np.float32],
-    *,
-    likelihood: Literal["bernoulli", "gaussian"],
+    images: Samples, decoded: Floats, likelihood: Likelihood
 ) -> npt.NDArray[np.float64]:
     """-ln p(x|z) of each image: float64 (batch,), nats.
 
-    bernoulli: -sum [x ln p + (1 - x) ln(1 - p)]; gaussian: sum (x - p)² / 2, the constant left out.
+    bernoulli: -sum [x ln p + (1 - x) ln(1 - p)]; gaussian: sum [(x - m)² / (2 s²) + ln s], the
+    constant ln(2 pi) / 2 left out, as in training.
     """
-    x = images.reshape(len(images), -1) * np.float32(1 / 255)  # (batch, pixels)
+    if likelihood.name == "gaussian":
+        return _gaussian(images, decoded, likelihood)
+    x = _pixels(images)
     p = decoded.reshape(len(decoded), -1)  # (batch, pixels)
-    if likelihood == "gaussian":
-        return _sum(np.square(x - p)) / 2
     # In place and in float32, which is three times as fast; 1 - p is exact where it is small.
     absent = np.log(np.maximum(1 - p, PROBABILITY_FLOOR))
     terms = np.log(np.maximum(p, PROBABILITY_FLOOR))
@@ -56,6 +73,23 @@ def reconstruction_loss(
     terms *= x
     terms += absent  # x ln p + (1 - x) ln(1 - p)
     return -_sum(terms)
+
+
+def _gaussian(images: Samples, decoded: Floats, likelihood: Likelihood) -> npt.NDArray[np.float64]:
+    errors: npt.NDArray[Any]  # (batch, pixels) or (batch, n_columns)
+    if likelihood.column_scale is None:
+        errors = _pixels(images) - decoded.reshape(len(decoded), -1)
+    else:
+        errors = (images.astype(np.float64) - decoded) / likelihood.column_scale
+    constant = errors.shape[1] * math.log(likelihood.scale)
+    squares = _sum(np.square(errors)) / (2 * likelihood.scale**2)
+    return np.asarray(squares + constant)
+
+
+def _pixels(images: Samples) -> Floats:
+    """uint8 to [0, 1], (batch, pixels)."""
+    pixels: Floats = images.reshape(len(images), -1) * np.float32(1 / 255)
+    return pixels
 
 
 def _sum(terms: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -6,11 +6,10 @@ from starlette.responses import Response
 
 from service.api import schemas
 from service.api.call import Call, Service
-from service.api.negotiation import negotiate
 from service.api.openapi import INFERENCE_PROBLEMS, Content, grid_answers, image_content, operation
 from service.api.parameters import InterpolateQuery, ModelQuery, SwapQuery, merge
 from service.api.reading import read_images
-from service.api.rendering import GRID_TYPES, grid_answer
+from service.api.rendering import GRID_TYPES, grid_answer, negotiate_samples
 from service.api.route import LeanRoute, inference_route
 from service.errors import InvalidValue
 
@@ -18,8 +17,8 @@ from service.errors import InvalidValue
 async def reconstruct(call: Call) -> Response:
     """One row an image: the image as the model got it, and its reconstruction."""
     query = call.query(ModelQuery)
-    kind = negotiate(call.accept(), GRID_TYPES)
     model = call.model(query)
+    kind = negotiate_samples(call, model, GRID_TYPES)
     images, _ = await read_images(call, model)
     grid = await call.service.plane.reconstruct(model, images.images, call.record)
     return await grid_answer(call, model, grid, kind, resized=images.resized)
@@ -28,8 +27,8 @@ async def reconstruct(call: Call) -> Response:
 async def interpolate(call: Call) -> Response:
     """One row: a straight walk between two images in the latent space, both ends included."""
     query = call.query(InterpolateQuery)
-    kind = negotiate(call.accept(), GRID_TYPES)
     model = call.model(query)
+    kind = negotiate_samples(call, model, GRID_TYPES)
     images, body = await read_images(call, model, schemas.InterpolateBody)
     steps = merge(query, body).steps
     grid = await call.service.plane.interpolate(model, images.images, steps, call.record)
@@ -39,8 +38,8 @@ async def interpolate(call: Call) -> Response:
 async def swap(call: Call) -> Response:
     """One row: the first image, the second, and the first with `dims` taken from the second."""
     query = call.query(SwapQuery)
-    kind = negotiate(call.accept(), GRID_TYPES)
     model = call.model(query)
+    kind = negotiate_samples(call, model, GRID_TYPES)
     images, body = await read_images(call, model, schemas.SwapBody)
     dims = merge(query, body).dims
     if dims is None:

@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.api import schemas
+from service.api import row_schemas, schemas
 from service.api.negotiation import GIF, JSON, NPY, PNG, WEBP
 from service.api.parameters import ModelQuery
 from service.api.problems import PROBLEM_JSON
@@ -34,6 +34,7 @@ _MODELS: Final[tuple[type[BaseModel], ...]] = (
     schemas.ModelAnswer,
     schemas.HealthAnswer,
     schemas.Problem,
+    *row_schemas.ROW_MODELS,
 )
 _PROBLEMS: Final = {
     400: "The request is malformed.",
@@ -57,12 +58,17 @@ def reference(model: type[BaseModel]) -> dict[str, Any]:
     return {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
 
 
-def image_content(body: type[BaseModel], *, single: bool = True) -> Content:
-    """All the forms in which images come in."""
+def either(*models: type[BaseModel]) -> dict[str, Any]:
+    """Content of one of several schemas: for a model of images first, then for one of rows."""
+    return {"schema": {"anyOf": [reference(model)["schema"] for model in models]}}
+
+
+def image_content(body: type[schemas.Body], *, single: bool = True) -> Content:
+    """All the forms in which images come in, or rows for a model of rows (JSON and npy)."""
     form = {"type": "object", "properties": {"images": {"type": "array", "items": _FILE}}}
     several: Content = {
         "multipart/form-data": {"schema": form | {"required": ["images"]}},
-        JSON: reference(body),
+        JSON: either(body, row_schemas.ROWS_BODIES[body]),
         NPY: BINARY,
     }
     return {**dict.fromkeys(RAW_IMAGES, BINARY), **several} if single else several
@@ -72,8 +78,9 @@ _FILE: Final = {"type": "string", "contentMediaType": "application/octet-stream"
 
 
 def grid_answers() -> Content:
-    """All the forms of a grid of frames."""
-    return {**dict.fromkeys(GRID_TYPES, BINARY), JSON: reference(schemas.GridAnswer)}
+    """All the forms of a grid of frames; of a model of rows, JSON and npy."""
+    grid = either(schemas.GridAnswer, row_schemas.GridOfRowsAnswer)
+    return {**dict.fromkeys(GRID_TYPES, BINARY), JSON: grid}
 
 
 def operation(

@@ -3,17 +3,26 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from service.api.call import Call
 from service.api.multipart import read_parts
 from service.api.negotiation import JSON, NPY
-from service.api.schemas import Body, DecodeBody, ImagesBody, TraverseBody, parse_body
+from service.api.row_schemas import ROWS_BODIES
+from service.api.schemas import (
+    Body,
+    DecodeBody,
+    ImagesBody,
+    SweepBody,
+    TraverseBody,
+    parse_body,
+)
 from service.codecs import npy
 from service.codecs.b64 import decode_base64
 from service.codecs.header import read_header
 from service.codecs.images import decode_image, decode_images
-from service.codecs.spec import DecodedImages, ImageSpec
+from service.codecs.rows import read_npy, rows_of
+from service.codecs.spec import DecodedImages
 from service.errors import (
     InvalidValue,
     MalformedInput,
@@ -22,6 +31,7 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.latent import Floats, LatentSpace, complete_latents
+from service.models.artifact import ImageSpec, Manifest
 from service.models.served import ServedModel
 from service.settings import Settings
 
@@ -29,6 +39,7 @@ RAW_IMAGES: Final = ("image/png", "image/jpeg", "image/webp", "image/bmp")
 MULTIPART: Final = "multipart/form-data"
 IMAGE_FORMS: Final = (*RAW_IMAGES, MULTIPART, JSON, NPY)
 LATENT_FORMS: Final = (JSON, NPY)
+ROW_FORMS: Final = (JSON, NPY)
 # Above these a change of thread costs less than the work would block the event loop.
 LARGE_BYTES: Final = 16 * 1024
 LARGE_ARRAY_BYTES: Final = 512 * 1024  # arrays are hardly more than looked at
@@ -54,10 +65,15 @@ class Inputs:
 class _Reader:
     """How to read the bodies of one route: the model's needs, the limits, the JSON it takes."""
 
-    spec: ImageSpec
+    manifest: Manifest
     space: LatentSpace
     settings: Settings
     schema: type[Body]
+
+    @property
+    def spec(self) -> ImageSpec:
+        """Of a model of images."""
+        return self.manifest.require_image()
 
     def raw(self, body: bytes) -> Inputs:
         return Inputs(decode_image(body, self.spec, max_pixels=self.settings.max_pixels))
@@ -72,19 +88,28 @@ class _Reader:
 
     def json(self, body: bytes) -> Inputs:
         parsed = parse_body(body, self.schema)
-        texts = getattr(parsed, "images", None)
-        if isinstance(parsed, DecodeBody | TraverseBody) and parsed.latents is not None:
-            if texts is not None:
-                raise InvalidValue("a body must hold `images` or `latents`; got both")
+        samples = "images" if self.manifest.vector is None else "rows"
+        given = getattr(parsed, samples, None)
+        if isinstance(parsed, DecodeBody | SweepBody) and parsed.latents is not None:
+            if given is not None:
+                raise InvalidValue(f"a body must hold `{samples}` or `latents`; got both")
             return Inputs(latents=self._complete(parsed), body=parsed)
-        if texts is None:
+        if given is None:
             return Inputs(body=parsed)
-        self._check_rows(len(texts))
-        files = [decode_base64(text, what=f"image {i}") for i, text in enumerate(texts)]
-        return Inputs(self._decode(files), body=parsed)
+        self._check_rows(len(given))
+        return Inputs(self._decode_json(given), body=parsed)
+
+    def _decode_json(self, given: list[Any]) -> DecodedImages:
+        if self.manifest.vector is not None:
+            return DecodedImages(rows_of(given, self.manifest.vector.columns), resized=False)
+        files = [decode_base64(text, what=f"image {i}") for i, text in enumerate(given)]
+        return self._decode(files)
 
     def image_npy(self, body: bytes) -> Inputs:
-        settings = self.settings
+        settings, vector = self.settings, self.manifest.vector
+        if vector is not None:
+            table = read_npy(body, vector.columns, max_rows=settings.max_rows)
+            return Inputs(DecodedImages(table, resized=False))
         return Inputs(
             npy.read_images(
                 body, self.spec, max_rows=settings.max_rows, max_pixels=settings.max_pixels
@@ -100,7 +125,7 @@ class _Reader:
         two_dimensions = len(npy.read_npy_header(body).shape) == 2
         return self.latent_npy(body) if two_dimensions else self.image_npy(body)
 
-    def _complete(self, parsed: DecodeBody | TraverseBody) -> Floats:
+    def _complete(self, parsed: DecodeBody | SweepBody) -> Floats:
         assert parsed.latents is not None
         self._check_rows(len(parsed.latents))
         dims = parsed.dims if isinstance(parsed, DecodeBody) else None
@@ -135,7 +160,8 @@ async def read_images(
     """
     inputs = await _read(call, model, schema, IMAGE_FORMS)
     if inputs.images is None:
-        raise MalformedInput(f"the body must hold images; got nothing; send {_listed(IMAGE_FORMS)}")
+        forms = IMAGE_FORMS if model.manifest.vector is None else ROW_FORMS
+        raise MalformedInput(f"the body must hold images; got nothing; send {_listed(forms)}")
     return inputs.images, inputs.body
 
 
@@ -160,12 +186,19 @@ async def _read(
     call: Call, model: ServedModel, schema: type[Body], forms: tuple[str, ...]
 ) -> Inputs:
     content_type = call.record.headers.get(b"content-type")
-    form = _form_of(content_type, forms)
+    if model.manifest.vector is not None:
+        forms, schema = ROW_FORMS, ROWS_BODIES.get(schema, schema)
+    try:
+        form = _form_of(content_type, forms)
+    except UnsupportedMediaType as error:
+        raise _explain(error, model.manifest) from None
     body = await call.read_body()
     if form is None and not body:
         return Inputs()
-    reader = _Reader(model.manifest.image, model.space, call.service.settings, schema)
+    reader = _Reader(model.manifest, model.space, call.service.settings, schema)
     started_s = time.monotonic()
+    if form is None:
+        raise _unsupported("none", forms)
     read = _reading(reader, form, content_type or b"")
     large = _is_large(body, form, schema)
     inputs = await call.service.offload.run(large, read, body)
@@ -182,10 +215,17 @@ def _form_of(content_type: bytes | None, forms: tuple[str, ...]) -> str | None:
     return form
 
 
-def _reading(reader: _Reader, form: str | None, content_type: bytes) -> Callable[[bytes], Inputs]:
+def _explain(error: UnsupportedMediaType, manifest: Manifest) -> UnsupportedMediaType:
+    if manifest.vector is None:
+        return error
+    n_columns = len(manifest.vector.columns)
+    return UnsupportedMediaType(
+        f"model `{manifest.name}` takes rows of {n_columns} numbers and no images: {error.detail}"
+    )
+
+
+def _reading(reader: _Reader, form: str, content_type: bytes) -> Callable[[bytes], Inputs]:
     latents_only = reader.schema is DecodeBody
-    if form is None:
-        raise _unsupported("none", LATENT_FORMS if latents_only else IMAGE_FORMS)
     if form == MULTIPART:
         return lambda body: reader.multipart(body, content_type)
     if form == JSON:
@@ -196,13 +236,13 @@ def _reading(reader: _Reader, form: str | None, content_type: bytes) -> Callable
     return reader.raw
 
 
-def _is_large(body: bytes, form: str | None, schema: type[Body]) -> bool:
+def _is_large(body: bytes, form: str, schema: type[Body]) -> bool:
     if form == NPY:
         return len(body) > LARGE_ARRAY_BYTES
     if form in RAW_IMAGES:
         small = len(body) <= LARGE_BYTES
         return not small or read_header(body, max_pixels=2**62).pixels > LARGE_PIXELS
-    return schema is not DecodeBody or len(body) > LARGE_BYTES
+    return schema in ROWS_BODIES or len(body) > LARGE_BYTES  # pictures in base64, or long JSON
 
 
 def _unsupported(form: str, forms: tuple[str, ...]) -> UnsupportedMediaType:

@@ -37,12 +37,9 @@ class DecodeBody(Body):
     dims: Dims | None = Field(None, description="Which dimensions the rows give, in that order.")
 
 
-class TraverseBody(Body):
-    """Where a traversal starts, and what it varies; all of it may be left out."""
+class SweepBody(Body):
+    """What a traversal varies, and the latents that it may start at."""
 
-    images: list[str] | None = Field(
-        None, min_length=1, max_length=1, description="One picture in base64."
-    )
     latents: list[Row] | None = Field(
         None, min_length=1, max_length=1, description="One row, as for /decode."
     )
@@ -50,6 +47,14 @@ class TraverseBody(Body):
     steps: int = Field(11, strict=True, description="Columns of the grid, 2 to `max_steps`.")
     low: Finite | None = Field(None, description="First value; default: the 1 % quantile.")
     high: Finite | None = Field(None, description="Last value; default: the 99 % quantile.")
+
+
+class TraverseBody(SweepBody):
+    """Where a traversal starts, and what it varies; all of it may be left out."""
+
+    images: list[str] | None = Field(
+        None, min_length=1, max_length=1, description="One picture in base64."
+    )
 
 
 class InterpolateBody(ImagesBody):
@@ -148,12 +153,17 @@ class DecodeAnswer(Answer):
     images: list[Base64Png]
 
 
-class GridRow(BaseModel):
-    """One row of frames."""
+class Labeled(BaseModel):
+    """What a row of frames shows."""
 
     dim: int | None = Field(description="The dimension that varies; null where none does.")
     name: str
     values: list[float] = Field(description="The dimension's value in each frame, if one varies.")
+
+
+class GridRow(Labeled):
+    """One row of frames."""
+
     frames: list[Base64Png]
 
 

@@ -4,11 +4,10 @@ from starlette.responses import Response
 
 from service.api import schemas
 from service.api.call import Call, Service
-from service.api.negotiation import negotiate
 from service.api.openapi import INFERENCE_PROBLEMS, grid_answers, image_content, operation
 from service.api.parameters import TraverseQuery, merge
 from service.api.reading import Inputs, read_start
-from service.api.rendering import GRID_TYPES, grid_answer
+from service.api.rendering import GRID_TYPES, grid_answer, negotiate_samples
 from service.api.route import LeanRoute, inference_route
 from service.dataplane import Range
 from service.latent import Floats
@@ -22,8 +21,8 @@ async def traverse(call: Call) -> Response:
     `low` and `high` may stand in the query or in a JSON body.
     """
     query = call.query(TraverseQuery)
-    kind = negotiate(call.accept(), GRID_TYPES)
     model = call.model(query)
+    kind = negotiate_samples(call, model, GRID_TYPES)
     start = await read_start(call, model)
     choice = merge(query, start.body)
     base = await _base(call, model, start)

@@ -82,7 +82,7 @@ def open_encoder(options: BulkOptions, settings: Settings) -> BulkEncoder:
 def open_images(options: BulkOptions, settings: Settings, encoder: BulkEncoder) -> Source:
     """The input, as this model takes images."""
     reading = Reading(
-        spec=encoder.model.manifest.image,
+        spec=encoder.model.manifest.require_image(),
         max_pixels=settings.max_pixels,
         skip_damaged=options.skip_damaged,
         image_column=options.image_column,

@@ -71,7 +71,7 @@ def plan(out: Path, source: Source, manifest: Manifest, *, overwrite: bool = Fal
     table_format(out)
     if out.exists() and not overwrite:
         raise InvalidValue(f"`{out}` exists; pass --overwrite, or name another file with --out")
-    image = manifest.image
+    image = manifest.require_image()
     row_bytes = image.channels * image.height * image.width
     part_rows = min(MOST_PART_ROWS, max(1, PART_BYTES // row_bytes // BATCH_ROWS) * BATCH_ROWS)
     job = Job(out, out.with_name(f".{out.name}.parts"), len(source), part_rows)

@@ -75,16 +75,27 @@ def read_latents(data: bytes, *, max_rows: int) -> npt.NDArray[np.float32]:
     Raises:
         MalformedInput, InvalidValue, TooManyRows: as `read_images`.
     """
+    latents = read_floats(data, what="latents", max_rows=max_rows)
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, refused below
+        rows = np.ascontiguousarray(latents, dtype=np.float32)
+    if not np.isfinite(rows).all():
+        raise InvalidValue("latents must be finite float32 numbers; got NaN or infinity")
+    return rows
+
+
+def read_floats(data: bytes, *, what: str, max_rows: int) -> npt.NDArray[Any]:
+    """float32 or float64 (n, k) as it is; `what` names it in errors.
+
+    Raises:
+        MalformedInput, InvalidValue, TooManyRows: as `read_images`.
+    """
     header = read_npy_header(data)
     _check_type(header, LATENT_TYPES, "float32 or float64")
     if len(header.shape) != 2 or 0 in header.shape:
-        raise InvalidValue(f"latents must have the shape (n, dims); got {header.shape}")
+        kind = "dims" if what == "latents" else "columns"
+        raise InvalidValue(f"{what} must have the shape (n, {kind}); got {header.shape}")
     _check_rows(header.shape[0], max_rows)
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, refused below
-        latents = np.ascontiguousarray(_array(data, header), dtype=np.float32)
-    if not np.isfinite(latents).all():
-        raise InvalidValue("latents must be finite float32 numbers; got NaN or infinity")
-    return latents
+    return _array(data, header)
 
 
 def write_npy(array: npt.NDArray[Any]) -> bytes:

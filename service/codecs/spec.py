@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +29,9 @@ class DecodedImages:
     """Images as the model takes them.
 
     Args:
-        images: uint8 (n, channels, height, width).
+        images: uint8 (n, channels, height, width); for a model of rows, float32 (n, n_columns).
         resized: whether any of them came in another size.
     """
 
-    images: Pixels
+    images: npt.NDArray[Any]
     resized: bool

@@ -28,6 +28,7 @@ from service.models.manifest import (
     Parity,
     Quantiles,
     TrainingFacts,
+    VectorSpec,
     is_plain_name,
 )
 
@@ -43,13 +44,15 @@ __all__ = [
     "Parity",
     "Quantiles",
     "TrainingFacts",
+    "VectorSpec",
+    "decoded_errors",
     "load_golden",
     "load_manifest",
     "sha256_of",
     "verify_files",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # of models of rows, or with a `likelihood_scale`; all others have 1
 ENCODER, DECODER, GOLDEN = REQUIRED_FILES
 MANIFEST = "manifest.json"
 MANIFEST_MAX_BYTES = 16 * 1024 * 1024
@@ -60,10 +63,11 @@ class Golden:
     """A few inputs with the outputs that torch gave for them.
 
     `image` uint8 (n, channels, height, width) with `mu`, `logvar` float32 (n, latent_dim), and
-    `z` float32 (m, latent_dim) with `decoded` float32 (m, channels, height, width).
+    `z` float32 (m, latent_dim) with `decoded` float32 (m, channels, height, width). Of a model of
+    rows, `image` and `decoded` are float32 (n, n_columns) in the data's own units.
     """
 
-    image: npt.NDArray[np.uint8]
+    image: npt.NDArray[Any]
     mu: npt.NDArray[np.float32]
     logvar: npt.NDArray[np.float32]
     z: npt.NDArray[np.float32]
@@ -120,6 +124,22 @@ def load_golden(folder: Path) -> Golden:
             f"{_one_line(error)}; export the model again"
         ) from None
     return Golden(**arrays)
+
+
+def decoded_errors(
+    expected: npt.NDArray[np.float32], got: npt.NDArray[np.float32], manifest: Manifest
+) -> npt.NDArray[np.float64]:
+    """How far decoded samples lie apart: in pixel values, or in each column's `scale`.
+
+    In a row, what two steps of float32 at that number explain is no error: 300.1 and 300.10003
+    are neighbors, however small the column's scale is.
+    """
+    errors: npt.NDArray[np.float64] = np.abs(expected.astype(np.float64) - got)
+    if manifest.vector is None:
+        return errors
+    resolution = 2 * np.spacing(np.abs(expected), dtype=np.float32).astype(np.float64)
+    beyond: npt.NDArray[np.float64] = np.maximum(errors - resolution, 0.0)
+    return beyond / np.array(manifest.vector.scale)
 
 
 def sha256_of(path: Path) -> str:

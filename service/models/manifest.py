@@ -5,7 +5,16 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from service.errors import UnsupportedMediaType
 
 REQUIRED_FILES = ("encoder.onnx", "decoder.onnx", "golden.npz")
 
@@ -38,6 +47,44 @@ class ImageSpec(_Part):
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
         return self.channels, self.height, self.width
+
+    @property
+    def tensor(self) -> tuple[str, str]:
+        """Name and type in the graphs."""
+        return "image", "uint8"
+
+
+class VectorSpec(_Part):
+    """The rows of numbers that the model was trained on.
+
+    Graphs take and give rows in the data's own units; inside, a column is (value - offset) / scale.
+    """
+
+    columns: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    offset: list[float]
+    scale: list[Annotated[float, Field(gt=0)]]
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(n_columns,)."""
+        return (len(self.columns),)
+
+    @property
+    def tensor(self) -> tuple[str, str]:
+        """Name and type in the graphs."""
+        return "row", "float32"
+
+    @model_validator(mode="after")
+    def _one_each(self) -> VectorSpec:
+        lengths = (len(self.columns), len(self.offset), len(self.scale))
+        if len(set(lengths)) != 1:
+            raise ValueError(
+                "`columns`, `offset` and `scale` must have one entry for each column; got "
+                f"{lengths[0]}, {lengths[1]} and {lengths[2]}"
+            )
+        if len(set(self.columns)) != len(self.columns):
+            raise ValueError(f"`columns` must not hold a name twice; got {self.columns}")
+        return self
 
 
 class Quantiles(_Part):
@@ -108,8 +155,12 @@ class Manifest(_Part):
     version: Positive
     created: str  # ISO 8601, UTC
     training: TrainingFacts
-    image: ImageSpec
+    image: ImageSpec | None = None  # of a model of images
+    vector: VectorSpec | None = None  # of a model of rows; since format 2
     likelihood: Literal["bernoulli", "gaussian"]
+    # Standard deviation of a Gaussian: of pixels in [0, 1], or of a column's (value - offset) /
+    # scale; since format 2.
+    likelihood_scale: Annotated[float, Field(gt=0)] = 1.0
     latent_dim: Positive
     dimensions: list[Dimension]
     relevant_dims: list[Count]
@@ -122,10 +173,40 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Manifest:
+        if (self.image is None) == (self.vector is None):
+            raise ValueError("one of `image` and `vector` must say what the model takes")
         self._check_dimensions()
         self._check_relevant_dims()
         self._check_files()
         return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A model that needs nothing of format 2 has the fields of format 1 only."""
+        document: dict[str, Any] = serialize(self)
+        if document["likelihood_scale"] == 1:
+            del document["likelihood_scale"]
+        return {name: value for name, value in document.items() if value is not None}
+
+    @property
+    def sample(self) -> ImageSpec | VectorSpec:
+        """What the model takes and gives: images, or rows of numbers."""
+        sample = self.image or self.vector
+        assert sample is not None, "checked by `_fit_together`"
+        return sample
+
+    def require_image(self) -> ImageSpec:
+        """What the model's images are.
+
+        Raises:
+            UnsupportedMediaType: it takes rows of numbers.
+        """
+        if self.image is None:
+            raise UnsupportedMediaType(
+                f"model `{self.name}` takes rows of {self.sample.shape[0]} numbers and no images; "
+                "POST them to /encode as JSON or npy"
+            )
+        return self.image
 
     def _check_dimensions(self) -> None:
         listed = [dimension.dim for dimension in self.dimensions]

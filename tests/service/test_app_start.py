@@ -63,7 +63,7 @@ async def test_app_answers_with_the_default_model_of_the_settings(
     [
         ("missing", "does not exist or is no folder"),
         ("tampered", "was changed after the export"),
-        ("later", "has format 2; this service reads up to 1; upgrade the service"),
+        ("later", "has format 3; this service reads up to 2; upgrade the service"),
         ("default", "`model` must be one of `tiny`; got `other`"),
     ],
 )
@@ -79,7 +79,7 @@ async def test_app_says_in_one_line_why_it_cannot_start(
         graph[-1] ^= 1
         (folder / "encoder.onnx").write_bytes(graph)
     elif damage == "later":
-        later = {**read_manifest(folder), "format_version": 2}
+        later = {**read_manifest(folder), "format_version": 3}
         (folder / "manifest.json").write_text(json.dumps(later))
     else:
         settings["default_model"] = "other"

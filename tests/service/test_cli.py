@@ -89,13 +89,13 @@ def test_serve_refuses_a_tampered_file(folder: Path) -> None:
 
 
 def test_serve_refuses_a_manifest_of_a_later_format(folder: Path) -> None:
-    later = {**read_manifest(folder), "format_version": 2}
+    later = {**read_manifest(folder), "format_version": 3}
     (folder / "manifest.json").write_text(json.dumps(later))
 
     done = run("serve", "--port", "0", "--models", str(folder.parents[1]))
 
     assert done.returncode == 1
-    assert re.fullmatch(r"error: .*has format 2; this service reads up to 1; .*\n", done.stderr)
+    assert re.fullmatch(r"error: .*has format 3; this service reads up to 2; .*\n", done.stderr)
 
 
 def test_serve_refuses_a_port_in_use(repository: Path) -> None:

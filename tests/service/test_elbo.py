@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.elbo import elbo, reconstruction_loss
+from service.elbo import BERNOULLI, Likelihood, elbo, reconstruction_loss
 
 
 def _images(*levels: int) -> np.ndarray:
@@ -17,29 +17,29 @@ def _decoded(*levels: float) -> np.ndarray:
 
 
 def test_bernoulli_reconstruction_loss_by_hand() -> None:
-    loss = reconstruction_loss(_images(255, 0), _decoded(0.25, 0.25), likelihood="bernoulli")
+    loss = reconstruction_loss(_images(255, 0), _decoded(0.25, 0.25), BERNOULLI)
     assert loss == pytest.approx([-np.log(0.25), -np.log(0.75)])
 
 
 def test_bernoulli_reconstruction_loss_stays_finite_when_certain_and_wrong() -> None:
-    loss = reconstruction_loss(_images(255, 0), _decoded(0, 1), likelihood="bernoulli")
+    loss = reconstruction_loss(_images(255, 0), _decoded(0, 1), BERNOULLI)
     assert loss == pytest.approx([16.118, 16.118], abs=0.01)
 
 
 def test_gaussian_reconstruction_loss_by_hand() -> None:
-    loss = reconstruction_loss(_images(255), _decoded(0.5), likelihood="gaussian")
+    loss = reconstruction_loss(_images(255), _decoded(0.5), Likelihood("gaussian"))
     assert loss == pytest.approx([0.125])
 
 
 def test_reconstruction_loss_sums_over_pixels_of_each_image() -> None:
     images, decoded = np.zeros((2, 1, 4, 4), np.uint8), np.full((2, 1, 4, 4), 0.5, np.float32)
-    loss = reconstruction_loss(images, decoded, likelihood="bernoulli")
+    loss = reconstruction_loss(images, decoded, BERNOULLI)
     assert loss == pytest.approx([16 * np.log(2)] * 2)
 
 
 def test_elbo_is_minus_loss_minus_kl() -> None:
     mu, logvar = np.array([[2.0, 0.0]], np.float32), np.zeros((1, 2), np.float32)
-    bound = elbo(_images(255), _decoded(0.5), mu=mu, logvar=logvar, likelihood="bernoulli")
+    bound = elbo(_images(255), _decoded(0.5), mu=mu, logvar=logvar, likelihood=BERNOULLI)
     assert bound == pytest.approx([-np.log(2) - 2.0])
 
 
@@ -53,5 +53,5 @@ def test_reconstruction_loss_is_that_of_double_precision_where_the_decoder_is_su
 
     expected = -(x * np.log(p) + (1 - x) * np.log1p(-p)).sum(axis=1)
 
-    loss = reconstruction_loss(images, decoded, likelihood="bernoulli")
+    loss = reconstruction_loss(images, decoded, BERNOULLI)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)

@@ -67,13 +67,13 @@ def test_load_manifest_refuses_a_folder_without_manifest(tmp_path: Path) -> None
         ("{", r"manifest.json` must be JSON: .*; export again$"),
         ("[" * 100_000, r"manifest.json` must be JSON"),
         ("[]", r"manifest.json` must be a JSON object; got list$"),
-        ("{}", r"`format_version` must be an integer from 1 to 1; got `None`$"),
+        ("{}", r"`format_version` must be an integer from 1 to 2; got `None`$"),
         ('{"format_version": true}', r"`format_version` must be .*; got `True`$"),
         ('{"format_version": "1"}', r"`format_version` must be .*; got `'1'`$"),
         ('{"format_version": 0}', r"`format_version` must be .*; got `0`$"),
         (
-            '{"format_version": 2, "new": 1}',
-            r"has format 2; this service reads up to 1; upgrade the service",
+            '{"format_version": 3, "new": 1}',
+            r"has format 3; this service reads up to 2; upgrade the service",
         ),
         (
             '{"format_version": 1}',

@@ -92,9 +92,9 @@ def test_a_model_that_computes_something_else_is_refused(found: FoundVersion) ->
 
 
 def test_a_manifest_of_a_later_format_is_refused(found: FoundVersion) -> None:
-    manifest = read_manifest(found.folder) | {"format_version": 2, "news": []}
+    manifest = read_manifest(found.folder) | {"format_version": 3, "news": []}
     (found.folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ArtifactError, match="has format 2; this service reads up to 1"):
+    with pytest.raises(ArtifactError, match="has format 3; this service reads up to 2"):
         load_model(found, ON_CPU)
 
 
