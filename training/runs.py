@@ -1,5 +1,6 @@
 """A run from start to end: device, data, folder, loop, checkpoints, and how it stopped."""
 
+import platform
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ from training.ranks import Ranks, launch
 from training.recorder import Recorder
 from training.run_folder import FORMAT_VERSION, RunFolder, now, write_atomically
 from training.state import TrainingState
+
+CPU_INFO = Path("/proc/cpuinfo")
 
 
 def start_run(config: Config, out: Path, *, console: Console) -> str:
@@ -75,7 +78,7 @@ def resume_run(run_dir: Path, *, steps: int | None, console: Console) -> str:
         folder.cut_metrics(after=state.step)
         write_atomically(folder.config, config_toml(config).encode())
         console.print(f"Resuming at step {state.step:,}", highlight=False)
-        info |= {"steps": config.run.steps, "device": device.type}
+        info |= {"steps": config.run.steps} | _place(device)
         return _train(folder, state, images, config=config, info=info, console=console)
 
 
@@ -209,12 +212,27 @@ def _describe(config: Config, images: ImageSource, device: torch.device) -> dict
         },
         "data_paths": locations_of(config.data),
         "seed": config.run.seed,
-        "device": device.type,
+        **_place(device),
         "step": 0,
         "steps": config.run.steps,
         "seconds": 0.0,
         "created": now(),
     }
+
+
+def _place(device: torch.device) -> dict[str, str]:
+    return {"device": device.type, "machine": machine_name(device)}
+
+
+def machine_name(device: torch.device) -> str:
+    """The GPU, or the processor and how many threads of it are used; costs mean nothing without."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name()
+    lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    threads = torch.get_num_threads()
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def code_version() -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -194,5 +195,6 @@ def test_run_folder_describes_its_run(run_dir: Path) -> None:
     assert info["data"]["factor_names"] == ["scale", "orientation", "x", "y"]
     assert info["data"]["sha256"] == open_images(load_model(run_dir).config.data).sha256()
     assert (info["device"], info["seed"], info["steps"]) == ("cpu", 1, 8)
+    assert re.fullmatch(r".+, 1 thread", info["machine"])
     assert info["seconds"] > 0
     assert info["code_version"].startswith("0.")
