@@ -65,6 +65,32 @@ def encode_with_elbo(vae: VAE, source: ImageSource, indices: Tensor) -> Encoded:
     return Encoded(indices, mu=mu, logvar=logvar, kl=kl, elbo=bound)
 
 
+@dataclass(frozen=True)
+class ReconstructionError:
+    """Of images decoded from their posterior means, averaged over images.
+
+    Attributes:
+        nats: -ln p(image | mu), per image.
+        squared: Mean squared difference of a value; pixels are in [0, 1].
+    """
+
+    nats: float
+    squared: float
+
+
+@torch.no_grad()
+def reconstruction_error(vae: VAE, source: ImageSource, indices: Tensor) -> ReconstructionError:
+    """Encode and decode the images at `indices`, (n,), and compare."""
+    nats, squared = [], []
+    for batch in torch.split(indices, BATCH_SIZE):
+        images = source.images(batch)  # (batch, *image_shape)
+        output = vae.decode_logits(vae.encode(images)[0])
+        nats.append(vae.likelihood.reconstruction_loss(output, images))
+        difference = vae.likelihood.mean(output) - images
+        squared.append(difference.square().flatten(1).mean(dim=1))
+    return ReconstructionError(float(torch.cat(nats).mean()), float(torch.cat(squared).mean()))
+
+
 class MeanTable:
     """Posterior means by image number, each encoded once, however often it is asked for.
 

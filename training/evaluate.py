@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from rich.table import Table
 
 from training.checkpoint import load_model
 from training.data import Factors, GroundTruth, ImageSource
-from training.encoding import MeanTable, sample_indices
+from training.encoding import MeanTable, reconstruction_error, sample_indices
 from training.errors import DataError
 from training.metrics import (
     PAPER,
@@ -90,6 +90,8 @@ def evaluate_run(
                 console.print(f"{TITLES[name]}: not scored: {error}", highlight=False)
     with console.status("MIG and DCI"):
         further = _further_metrics(means, factors, seed=seed)
+    sample = sample_indices(source.n_images, SAMPLE_IMAGES, seed=seed)
+    error = reconstruction_error(run.vae, source, sample)
     evaluation = {
         "format_version": FORMAT_VERSION,
         "created": run.run_info.get("updated"),
@@ -100,10 +102,15 @@ def evaluate_run(
         "relevant_dims": relevant_dims,
         "metrics": {name: _vote_content(results) for name, results in votes.items()},
         "further_metrics": further,
+        "reconstruction": asdict(error),
         "n_images_encoded": means.n_encoded,
     }
     write_json(run_dir / "evaluation.json", evaluation)
     _print(console, votes, further, factor_names=factors.factor_names)
+    console.print(
+        f"Reconstruction: {error.nats:.2f} nats an image, squared error {error.squared:.5f}",
+        highlight=False,
+    )
     return evaluation
 
 

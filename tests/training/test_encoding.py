@@ -5,7 +5,13 @@ import torch
 from training.config import DataConfig
 from training.data import open_images
 from training.data.sprites import Sprites
-from training.encoding import MeanTable, encode_means, encode_with_elbo, sample_indices
+from training.encoding import (
+    MeanTable,
+    encode_means,
+    encode_with_elbo,
+    reconstruction_error,
+    sample_indices,
+)
 from training.networks import VAE
 
 
@@ -46,6 +52,16 @@ def test_elbo_is_log_likelihood_at_mu_minus_kl(vae, source):
     torch.testing.assert_close(encoded.mu, mu)
     torch.testing.assert_close(encoded.kl, kl)
     torch.testing.assert_close(encoded.elbo, likelihood - kl.sum(dim=1))
+
+
+def test_reconstruction_error_is_cross_entropy_and_mean_square(vae, source):
+    indices = torch.arange(0, 240_000, 800)  # more than one batch
+    error = reconstruction_error(vae, source, indices)
+    images = source.images(indices)
+    with torch.no_grad():
+        pixels = torch.distributions.Bernoulli(logits=vae.decode_logits(vae.encode(images)[0]))
+    assert error.nats == pytest.approx(-float(pixels.log_prob(images).sum()) / len(indices))
+    assert error.squared == pytest.approx(float((pixels.probs - images).square().mean()))
 
 
 def test_mean_table_encodes_each_image_once(vae, source):
