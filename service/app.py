@@ -31,6 +31,7 @@ from service.middleware.request_id import RequestId
 from service.models.registry import Registry, SyncReport
 from service.models.repository import FoundVersion, require_versions, scan
 from service.models.served import LoadOptions, load_model
+from service.models.signature import load_signatures
 from service.models.watch import RepositoryWatch
 from service.observability.metrics import Metrics
 from service.observability.model_metrics import ReadyModel
@@ -90,6 +91,7 @@ def _registry(settings: Settings, metrics: Metrics) -> Registry:
             max_wait_ms=settings.batch_wait_ms,
         ),
         observer=metrics,
+        signatures=load_signatures(settings.public_keys, demanded=settings.require_signature),
     )
     registry = Registry(
         lambda found: load_model(found, options),

@@ -152,20 +152,25 @@ def list_settings() -> None:
 
 def _check(folder: Path, settings: Settings) -> Iterator[str]:
     from service.models.artifact import load_golden, load_manifest, verify_files
-    from service.runtime.engine import Engine
+    from service.models.signature import is_signed, load_signatures
+    from service.runtime.engine import TOLERANCE, Engine
 
-    manifest = load_manifest(folder)
+    signatures = load_signatures(settings.public_keys, demanded=settings.require_signature)
+    manifest = load_manifest(folder, signatures)
     yield (
         f"manifest   ok  {manifest.name} version {manifest.version}, format "
         f"{manifest.format_version}, {len(manifest.relevant_dims)} relevant of "
         f"{manifest.latent_dim} dimensions"
     )
+    if signatures is not None:
+        yield "signature  ok  " + ("by a key of RFVAE_PUBLIC_KEYS" if is_signed(folder) else "none")
     verify_files(folder, manifest)
     size_bytes = sum(entry.size_bytes for entry in manifest.files.values())
     yield f"files      ok  {len(manifest.files)} files, {size_bytes} bytes, hashes agree"
     engine = Engine.load(folder, manifest, device=settings.device)
     yield f"shapes     ok  on {engine.providers[0]}"
-    result = engine.self_test(load_golden(folder))
+    tolerance = max(TOLERANCE, manifest.parity.tolerance)
+    result = engine.self_test(load_golden(folder), tolerance=tolerance)
     yield (
         f"self-test  ok  largest errors: mu {result.mu:.2g}, logvar {result.logvar:.2g}, "
         f"image {result.image:.2g}"

@@ -19,6 +19,7 @@ from service.lifecycle import Lifecycle
 from service.models.artifact import load_manifest, verify_files
 from service.models.registry import Registry
 from service.models.repository import require_versions, scan
+from service.models.signature import load_signatures
 from service.settings import Settings
 
 BACKLOG = 2048
@@ -147,11 +148,12 @@ def _check_files(settings: Settings) -> None:
     """
     found = scan(settings.model_repository)
     require_versions(found, settings.model_repository)
+    signatures = load_signatures(settings.public_keys, demanded=settings.require_signature)
     failures: dict[str, ServiceError] = {}
     sound: set[str] = set()
     for one in found:
         try:
-            verify_files(one.folder, load_manifest(one.folder))
+            verify_files(one.folder, load_manifest(one.folder, signatures))
             sound.add(one.name)
         except ServiceError as error:
             failures.setdefault(one.name, error)

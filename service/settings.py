@@ -53,6 +53,17 @@ class Settings(BaseSettings):
         description="Model that answers when a request names none; unset: the first by name. "
         "A name that is not in the repository ends the start.",
     )
+    public_keys: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        description="PEM files of Ed25519 public keys, separated by the system's path separator "
+        "(`:`); a model folder signed by none of them, or changed after it was signed, is "
+        "refused. Default: no signature is looked at. Needs the extra `signatures`.",
+    )
+    require_signature: bool = Field(
+        False,
+        description="Whether a model folder without a signature is refused too; needs "
+        "public_keys. The bundled models are not signed.",
+    )
     repository_poll_s: float = Field(
         5.0,
         ge=0,
@@ -190,7 +201,7 @@ class Settings(BaseSettings):
         "or none.",
     )
 
-    @field_validator("model_repository", mode="before")
+    @field_validator("model_repository", "public_keys", mode="before")
     @classmethod
     def _split_folders(cls, value: object) -> object:
         if isinstance(value, str | Path):
@@ -203,6 +214,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"`max_rows` must not be above `max_queue_rows` ({self.max_queue_rows}); got "
                 f"{self.max_rows}"
+            )
+        if self.require_signature and not self.public_keys:
+            raise ValueError(
+                "`require_signature` needs `public_keys` to check signatures with; got none"
             )
         if self.request_timeout_ms > self.max_request_timeout_ms:
             raise ValueError(

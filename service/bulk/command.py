@@ -25,6 +25,7 @@ from service.bulk.sources import Reading, Source, open_source
 from service.errors import UnknownModel, UnknownVersion
 from service.models.repository import FoundVersion, require_versions, scan
 from service.models.served import LoadOptions, load_model
+from service.models.signature import load_signatures
 from service.settings import Settings
 
 LINE_EVERY_S = 10.0
@@ -75,7 +76,12 @@ def open_encoder(options: BulkOptions, settings: Settings) -> BulkEncoder:
     """The model that the options choose, verified, self-tested and warm."""
     found = scan(settings.model_repository)
     require_versions(found, settings.model_repository)
-    loading = LoadOptions(device=settings.device, lanes=settings.lanes, threads=settings.threads)
+    loading = LoadOptions(
+        device=settings.device,
+        lanes=settings.lanes,
+        threads=settings.threads,
+        signatures=load_signatures(settings.public_keys, demanded=settings.require_signature),
+    )
     return BulkEncoder.of(load_model(_choose(found, options), loading))
 
 

@@ -31,6 +31,7 @@ from service.models.manifest import (
     VectorSpec,
     is_plain_name,
 )
+from service.models.signature import Signatures
 
 __all__ = [
     "FORMAT_VERSION",
@@ -74,14 +75,19 @@ class Golden:
     decoded: npt.NDArray[np.float32]
 
 
-def load_manifest(folder: Path) -> Manifest:
+def load_manifest(folder: Path, signatures: Signatures | None = None) -> Manifest:
     """Read and check `manifest.json`.
+
+    Args:
+        signatures: who must have signed it; None looks at no signature.
 
     Raises:
         ArtifactError: with one clear line that names the file and, where it can, the field.
     """
     path = folder / MANIFEST
     raw = _read_manifest(folder, path)
+    if signatures is not None:
+        signatures.check(folder, raw)
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -138,8 +144,8 @@ def decoded_errors(
     if manifest.vector is None:
         return errors
     resolution = 2 * np.spacing(np.abs(expected), dtype=np.float32).astype(np.float64)
-    beyond: npt.NDArray[np.float64] = np.maximum(errors - resolution, 0.0)
-    return beyond / np.array(manifest.vector.scale)
+    beyond = np.maximum(errors - resolution, 0.0) / np.array(manifest.vector.scale)
+    return np.asarray(beyond)
 
 
 def sha256_of(path: Path) -> str:

@@ -15,7 +15,8 @@ from service.errors import ArtifactError
 from service.latent import LatentSpace
 from service.models.artifact import Manifest, load_golden, load_manifest, verify_files
 from service.models.repository import FoundVersion
-from service.runtime.engine import Engine, SelfTest
+from service.models.signature import Signatures
+from service.runtime.engine import TOLERANCE, Engine, SelfTest
 from service.runtime.sessions import CPU
 from service.runtime.threads import Device
 
@@ -33,9 +34,11 @@ class LoadOptions:
         batching: `lanes`, `bucket_sizes` and `inline_rows` in it are set for the model at hand.
         inline_rows: rows that may run on the event loop when nothing else is under way, on a CPU
             and if a row is quick; a single client is answered a fifth sooner by it.
-        tolerance: largest absolute error of the self-test.
+        tolerance: largest absolute error of the self-test; a reduced precision is allowed what
+            its manifest says.
         cache_folder: where TensorRT keeps its engines.
         observer: told about batches and refusals.
+        signatures: who must have signed a folder; None looks at no signature.
     """
 
     device: Device = "auto"
@@ -43,9 +46,10 @@ class LoadOptions:
     threads: int = 0
     batching: BatchPolicy = field(default_factory=BatchPolicy)
     inline_rows: int = 1
-    tolerance: float = 1e-4
+    tolerance: float = TOLERANCE
     cache_folder: Path | None = None
     observer: Observer | None = None
+    signatures: Signatures | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class ServedModel:
 
     encode: uint8 (n, channels, height, width) to mu and logvar, float32 (n, latent_dim) each.
     decode: float32 (n, latent_dim) to float32 (n, channels, height, width) in [0, 1].
+    A model of rows has float32 (n, n_columns) in the place of images.
     """
 
     manifest: Manifest
@@ -87,7 +92,7 @@ def load_model(found: FoundVersion, options: LoadOptions) -> ServedModel:
         DeviceUnavailable: the asked device is not the one in use.
     """
     started = time.perf_counter()
-    manifest = load_manifest(found.folder)
+    manifest = load_manifest(found.folder, options.signatures)
     _require_same_name(found, manifest)
     verify_files(found.folder, manifest)
     engine = Engine.load(
@@ -98,7 +103,8 @@ def load_model(found: FoundVersion, options: LoadOptions) -> ServedModel:
         threads=options.threads,
         cache_folder=options.cache_folder,
     )
-    self_test = engine.self_test(load_golden(found.folder), tolerance=options.tolerance)
+    tolerance = max(options.tolerance, manifest.parity.tolerance)
+    self_test = engine.self_test(load_golden(found.folder), tolerance=tolerance)
     policy = policy_for(engine, options)
     engine.warm_up(_warm_up_sizes(policy))
     if engine.warm_up((1,)) > INLINE_MOST_S:
