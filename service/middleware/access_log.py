@@ -1,13 +1,12 @@
 """Closes the record of each request: status, bytes and duration go to metrics and log."""
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.observability.logging import LOGGER
+from service.observability.logging import RepeatedEvent
 from service.observability.metrics import Metrics, outcome_of
 from service.observability.record import RequestRecord, record_of
 
@@ -30,7 +29,7 @@ class AccessLog:
         self._metrics = metrics
         self._first_logged_status = {"all": 0, "errors": 400, "none": 1000}[choice]
         self._clock = clock
-        self._logger = logging.getLogger(LOGGER)
+        self._event = RepeatedEvent("request")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,8 +54,7 @@ class AccessLog:
         duration_s = self._clock() - record.started_s
         self._metrics.observe_request(record, duration_s)
         if record.status >= self._first_logged_status:
-            fields = _fields(scope, record, duration_s)
-            self._logger.info("request", extra={"fields": fields})
+            self._event.log(_fields(scope, record, duration_s))
 
 
 def _fields(scope: Scope, record: RequestRecord, duration_s: float) -> dict[str, object]:

@@ -1,14 +1,18 @@
 """Structured log lines on standard error: `event key=value` for people, JSON for machines."""
 
+import asyncio
 import logging
 import sys
 import time
-from typing import Any, Literal, TextIO
+from functools import lru_cache
+from typing import Any, Final, Literal, TextIO
 
 import orjson
 
 LOGGER = "service"
 LogFormat = Literal["auto", "json", "text"]
+# Lines of a busy service are written together: one write each would cost more than its text.
+WRITE_EVERY_S: Final = 0.05
 
 
 def log_event(level: int, event: str, error: BaseException | None = None, **fields: object) -> None:
@@ -16,10 +20,26 @@ def log_event(level: int, event: str, error: BaseException | None = None, **fiel
     logging.getLogger(LOGGER).log(level, event, exc_info=error, extra={"fields": fields})
 
 
+class RepeatedEvent:
+    """An event that is logged once a request; a fifth of the cost of `log_event`, at level info."""
+
+    def __init__(self, event: str) -> None:
+        self._logger = logging.getLogger(LOGGER)
+        self._common = vars(logging.LogRecord(LOGGER, logging.INFO, "", 0, event, (), None))
+
+    def log(self, fields: dict[str, object]) -> None:
+        """Logs the event with these fields."""
+        if self._logger.isEnabledFor(logging.INFO):
+            entry = logging.LogRecord.__new__(logging.LogRecord)
+            now = time.time()
+            vars(entry).update(self._common, created=now, msecs=now % 1 * 1e3, fields=fields)
+            self._logger.handle(entry)
+
+
 def configure_logging(log_format: LogFormat, level: str, stream: TextIO | None = None) -> None:
     """Sends the service's events, and the server's own messages, to one stream in one form."""
     stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
+    handler = _BundlingHandler(stream)
     handler.setFormatter(_TextFormatter() if _is_text(log_format, stream) else _JsonFormatter())
     for name in (LOGGER, "uvicorn.error"):
         logger = logging.getLogger(name)
@@ -32,9 +52,56 @@ def _is_text(log_format: LogFormat, stream: TextIO) -> bool:
     return stream.isatty() if log_format == "auto" else log_format == "text"
 
 
+class _BundlingHandler(logging.StreamHandler[TextIO]):
+    """Writes the lines of one moment of the event loop together; at once anywhere else.
+
+    A warning, or what is worse, is written at once too, behind what waits.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+        self._waits_on: asyncio.AbstractEventLoop | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.append(self.format(record))
+            loop = _running_loop()
+            if loop is None or record.levelno >= logging.WARNING:
+                self.flush()
+            elif loop is not self._waits_on:
+                self._waits_on = loop
+                loop.call_later(WRITE_EVERY_S, self._write_bundle)
+        except Exception:  # as every handler: a full disk must not fail the request
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Writes what waits; also called by `logging` when the process ends."""
+        with self.lock:  # type: ignore[union-attr]
+            lines, self._lines = self._lines, []
+            if lines:
+                self.stream.write("\n".join([*lines, ""]))
+            super().flush()
+
+    def _write_bundle(self) -> None:
+        self._waits_on = None
+        self.flush()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 def _timestamp(created: float) -> str:
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created))
-    return f"{seconds}.{int(created % 1 * 1e3):03d}Z"
+    return f"{_date_and_second(int(created))}.{int(created % 1 * 1e3):03d}Z"
+
+
+@lru_cache(maxsize=2)
+def _date_and_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def _fields(entry: logging.LogRecord) -> dict[str, Any]:

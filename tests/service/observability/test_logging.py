@@ -1,5 +1,6 @@
 """Log lines: JSON for machines, key=value for people, one stream."""
 
+import asyncio
 import io
 import json
 import logging
@@ -7,7 +8,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.observability.logging import configure_logging, log_event
+from service.observability.logging import RepeatedEvent, configure_logging, log_event
+
+
+class _CountingStream(io.StringIO):
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+        self.written = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        self.written.set()
+        return super().write(text)
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +98,49 @@ def test_server_messages_use_the_same_stream_from_warnings_on() -> None:
     logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
 
     assert json.loads(stream.getvalue())["event"] == "Invalid HTTP request received."
+
+
+async def test_lines_of_one_moment_are_written_together() -> None:
+    stream = _CountingStream()
+    configure_logging("json", "info", stream)
+    event = RepeatedEvent("request")
+
+    event.log({"status": 200})
+    event.log({"status": 404})
+    assert stream.getvalue() == ""
+    logging.getLogger("service").handlers[0].flush()
+
+    assert [json.loads(line)["status"] for line in stream.getvalue().splitlines()] == [200, 404]
+    assert stream.writes == 1
+
+
+async def test_lines_are_written_soon_without_being_asked_for() -> None:
+    stream = _CountingStream()
+    configure_logging("json", "info", stream)
+
+    log_event(logging.INFO, "model_ready")
+    await asyncio.wait_for(stream.written.wait(), 5)
+
+    assert json.loads(stream.getvalue())["event"] == "model_ready"
+
+
+async def test_a_warning_is_written_at_once_behind_what_waits() -> None:
+    stream = io.StringIO()
+    configure_logging("json", "info", stream)
+
+    log_event(logging.INFO, "first")
+    log_event(logging.WARNING, "second")
+
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == [
+        "first",
+        "second",
+    ]
+
+
+def test_a_repeated_event_below_the_level_is_left_out() -> None:
+    stream = io.StringIO()
+    configure_logging("json", "warning", stream)
+
+    RepeatedEvent("request").log({"status": 200})
+
+    assert stream.getvalue() == ""
