@@ -7,12 +7,14 @@ ServiceError                500 internal-error
 │   ├── UnknownModel        404 unknown-model
 │   ├── UnknownVersion      404 unknown-version
 │   └── UnknownDimension    404 unknown-dimension
+├── MethodNotAllowed        405 method-not-allowed       carries `allow`
 ├── NotAcceptable           406 not-acceptable           `Accept` names nothing that can be made
 ├── RequestTimeout          408 request-timeout          the body came too slowly
 ├── TooLarge                413 too-large
 │   ├── PayloadTooLarge     413 payload-too-large        bytes
 │   ├── TooManyPixels       413 too-many-pixels
-│   └── TooManyRows         413 too-many-rows
+│   ├── TooManyRows         413 too-many-rows
+│   └── HeadTooLarge        431 head-too-large           request line and headers
 ├── UnsupportedMediaType    415 unsupported-media-type
 ├── InvalidValue            422 invalid-value            well formed, but a value is wrong
 ├── QueueFull               429 queue-full               carries `retry_after_s`
@@ -98,6 +100,18 @@ class UnknownDimension(NotFound):
         )
 
 
+class MethodNotAllowed(ServiceError):
+    """The path exists, but not for this method; `allow` lists the methods that do."""
+
+    status = 405
+    type = "method-not-allowed"
+    title = "Method not allowed"
+
+    def __init__(self, method: str, allow: str) -> None:
+        super().__init__(f"this path takes {allow}; got {method[:40]}; see /docs for the routes")
+        self.allow = allow
+
+
 class NotAcceptable(ServiceError):
     status = 406
     type = "not-acceptable"
@@ -129,6 +143,12 @@ class TooManyPixels(TooLarge):
 class TooManyRows(TooLarge):
     type = "too-many-rows"
     title = "Too many rows"
+
+
+class HeadTooLarge(TooLarge):
+    status = 431
+    type = "head-too-large"
+    title = "Request head too large"
 
 
 class UnsupportedMediaType(ServiceError):

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from service.safety import SafetySettings
 
 ENV_PREFIX = "RFVAE_"
 BUNDLED = Path(__file__).parent / "bundled"
@@ -22,7 +24,7 @@ def _require_folders(folders: tuple[Path, ...]) -> tuple[Path, ...]:
     return folders
 
 
-class Settings(BaseSettings):
+class Settings(SafetySettings):
     """What can be set, each with its unit, its range and what happens at the limit."""
 
     model_config = SettingsConfigDict(
@@ -223,6 +225,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 "`request_timeout_ms` must not be above `max_request_timeout_ms` "
                 f"({self.max_request_timeout_ms}); got {self.request_timeout_ms}"
+            )
+        if self.max_body_bytes > self.max_in_flight_bytes:
+            raise ValueError(
+                "`max_body_bytes` must not be above `max_in_flight_bytes` "
+                f"({self.max_in_flight_bytes}); got {self.max_body_bytes}"
             )
         return self
 
