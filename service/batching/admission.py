@@ -14,6 +14,8 @@ from service.errors import DeadlineExceeded, Draining, QueueFull, TooManyRows
 RETRY_AFTER_UNKNOWN_S: Final = 1.0
 RETRY_AFTER_LEAST_S: Final = 0.1
 RETRY_AFTER_MOST_S: Final = 60.0
+# Once a request did not fit, none is asked to send its body until so much of the queue is free.
+REOPENS_BELOW: Final = 7 / 8
 
 
 class Admission:
@@ -30,6 +32,7 @@ class Admission:
         self.waiting_bytes = 0
         self.running_rows = 0
         self.draining = False
+        self._was_full = False
 
     def admit(self, entry: Entry, queue: OperationQueue, *, observer: Observer) -> None:
         """Let the entry in, or raise what the caller should be told.
@@ -50,11 +53,30 @@ class Admission:
             raise DeadlineExceeded()
         reason = self._obstacle(entry, queue)
         if reason is not None:
+            self._was_full = reason != "deadline"
             observer.rejected(entry.operation, reason)
             raise QueueFull(self.retry_after_s())
         queue.waiting_rows += entry.n_rows
         self.waiting_rows += entry.n_rows
         self.waiting_bytes += entry.n_rows * entry.row_bytes
+
+    def require_room(
+        self, queue: OperationQueue, *, now: float, deadline: float | None, observer: Observer
+    ) -> None:
+        """Raise at once what `admit` would hardly spare a request that has yet to be read.
+
+        Raises:
+            Draining, QueueFull.
+        """
+        if self.draining:
+            observer.rejected(queue.operation, "draining")
+            raise Draining()
+        if self._is_still_full():
+            observer.rejected(queue.operation, "queue_rows")
+            raise QueueFull(self.retry_after_s())
+        if self._would_be_late(queue, 1, now=now, deadline=deadline):
+            observer.rejected(queue.operation, "deadline")
+            raise QueueFull(self.retry_after_s())
 
     def leave(self, entry: Entry, queue: OperationQueue, *, rows: int) -> None:
         """Rows of an entry wait no longer: they were taken, or their caller left."""
@@ -70,15 +92,26 @@ class Admission:
         return min(max(seconds, RETRY_AFTER_LEAST_S), RETRY_AFTER_MOST_S)
 
     def _obstacle(self, entry: Entry, queue: OperationQueue) -> RejectReason | None:
-        waiting_rows = self.waiting_rows
-        if waiting_rows + entry.n_rows > self._policy.max_queue_rows:
+        if self.waiting_rows + entry.n_rows > self._policy.max_queue_rows:
             return "queue_rows"
         if self.waiting_bytes + entry.n_rows * entry.row_bytes > self._policy.max_queue_bytes:
             return "queue_bytes"
-        if entry.deadline is None:
-            return None
-        others = min(waiting_rows - queue.waiting_rows, queue.waiting_rows + entry.n_rows)
-        ahead = self.running_rows + queue.waiting_rows + others  # the other operations' turns
-        seconds = self._meter.seconds_for(ahead + entry.n_rows)
-        late = seconds is not None and entry.enqueued + seconds > entry.deadline
+        late = self._would_be_late(queue, entry.n_rows, now=entry.enqueued, deadline=entry.deadline)
         return "deadline" if late else None
+
+    def _would_be_late(
+        self, queue: OperationQueue, n_rows: int, *, now: float, deadline: float | None
+    ) -> bool:
+        if deadline is None:
+            return False
+        others = min(self.waiting_rows - queue.waiting_rows, queue.waiting_rows + n_rows)
+        ahead = self.running_rows + queue.waiting_rows + others  # the other operations' turns
+        seconds = self._meter.seconds_for(ahead + n_rows)
+        return seconds is not None and now + seconds > deadline
+
+    def _is_still_full(self) -> bool:
+        self._was_full = self._was_full and (
+            self.waiting_rows > self._policy.max_queue_rows * REOPENS_BELOW
+            or self.waiting_bytes > self._policy.max_queue_bytes * REOPENS_BELOW
+        )
+        return self._was_full or self.waiting_rows >= self._policy.max_queue_rows

@@ -1,8 +1,8 @@
 """The batcher: takes requests of any number of rows, runs batches, gives each caller its own rows.
 
-Greedy: a free lane takes what waits at once, and each lane has one more batch prepared while one
-runs. All state lives on the event loop; only `Batch.run` happens in a lane's thread. Nothing polls:
-submits, finished batches and one timer for the next deadline drive everything.
+Greedy: a free lane takes what waits at once, and has one more batch prepared while one runs. All
+state lives on the event loop; only `Batch.run` happens in a lane's thread. Nothing polls: submits,
+finished batches and one timer for the next deadline drive everything.
 """
 
 from __future__ import annotations
@@ -90,6 +90,15 @@ class Batcher:
         """The measured rate; None until enough was seen."""
         return self._meter.rows_per_s
 
+    def require_room(self, operation: str, *, deadline: float | None = None) -> None:
+        """Raise QueueFull or Draining as `submit` would, before a body is read in vain."""
+        queue, now = self._queues[operation], self._clock()
+        self._admission.require_room(queue, now=now, deadline=deadline, observer=self._observer)
+
+    def retry_after_s(self) -> float:
+        """When what waits now should be done."""
+        return self._admission.retry_after_s()
+
     async def submit(self, operation: str, rows: Array, *, deadline: float | None = None) -> Result:
         """Run `rows` through an operation, in batches shared with other callers.
 
@@ -99,8 +108,7 @@ class Batcher:
 
         Raises:
             QueueFull: no room, or not done before the deadline at the present rate.
-            DeadlineExceeded: the deadline passed.
-            Draining: the batcher takes no new work.
+            DeadlineExceeded, Draining: too late, or the batcher takes no new work.
             TooManyRows, InvalidValue: more rows than may ever wait, or none.
             InferenceFailed: the operation raised on these rows alone.
         """

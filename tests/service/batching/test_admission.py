@@ -41,6 +41,9 @@ class Door:
         self.admission.admit(entry, queue, observer=self.seen)
         return entry
 
+    def require_room(self, *, deadline: float | None = None) -> None:
+        self.admission.require_room(self.encode, now=100.0, deadline=deadline, observer=self.seen)
+
     def measure(self, rows_per_s: int) -> None:
         self.meter.batch_started(0.0)
         self.meter.batch_finished(1.0, rows=rows_per_s)
@@ -127,3 +130,50 @@ def test_retry_after_is_the_time_for_all_that_waits(
     door.admit(waiting)
     door.admission.running_rows = running
     assert door.admission.retry_after_s() == pytest.approx(seconds)
+
+
+def test_a_full_queue_asks_nobody_for_a_body() -> None:
+    door = Door(max_queue_rows=10)
+    door.admit(10)
+    with pytest.raises(QueueFull):
+        door.require_room()
+    assert door.seen.events == [("rejected", "encode", "queue_rows")]
+
+
+def test_a_queue_that_was_full_asks_for_bodies_again_once_an_eighth_is_free() -> None:
+    door = Door(max_queue_rows=16)
+    door.require_room()
+    entry = door.admit(15)
+    door.require_room()
+    with pytest.raises(QueueFull):
+        door.admit(2)
+    with pytest.raises(QueueFull):
+        door.require_room()
+    door.admission.leave(entry, door.encode, rows=1)
+    door.require_room()
+
+
+def test_a_queue_full_of_bytes_asks_nobody_for_a_body() -> None:
+    door = Door(max_queue_bytes=100)
+    door.admit(9)
+    with pytest.raises(QueueFull):
+        door.admit(2)
+    with pytest.raises(QueueFull):
+        door.require_room()
+
+
+def test_what_would_be_late_is_asked_for_no_body() -> None:
+    door = Door()
+    door.measure(rows_per_s=100)
+    door.admit(100)
+    door.require_room(deadline=101.1)
+    with pytest.raises(QueueFull):
+        door.require_room(deadline=100.9)
+    assert door.admission.waiting_rows == 100
+
+
+def test_nobody_is_asked_for_a_body_while_draining() -> None:
+    door = Door()
+    door.admission.draining = True
+    with pytest.raises(Draining):
+        door.require_room()
