@@ -8,11 +8,11 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     generate_latest,
 )
 
 from service.batching.observer import BatchStats, ExpireStage, RejectReason
+from service.observability.counting import Distributions, Tally
 from service.observability.model_metrics import ModelMetrics
 from service.observability.record import STAGES, RequestRecord
 
@@ -57,14 +57,14 @@ SECONDS: Final = (
 )
 ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.encode()
+_OUTCOMES_OF: Final = {429: "rejected", 499: "client_gone", 503: "unavailable", 504: "deadline"}
 
 
 def outcome_of(status: int) -> str:
     """The closed set of outcomes, from the HTTP status."""
     if status < 400:
         return "ok"
-    special = {429: "rejected", 499: "client_gone", 503: "unavailable", 504: "deadline"}
-    return special.get(status, "bad_request" if status < 500 else "error")
+    return _OUTCOMES_OF.get(status, "bad_request" if status < 500 else "error")
 
 
 class Metrics:
@@ -77,39 +77,37 @@ class Metrics:
         self.models = ModelMetrics(self._registry)
 
     def _declare_requests(self) -> None:
-        requests = Counter(
+        requests = Tally(
             "rfvae_requests",
             "Requests answered, by operation and outcome, count",
-            ["operation", "outcome"],
-            registry=self._registry,
+            labels=["operation", "outcome"],
+            values=[(operation, outcome) for operation in OPERATIONS for outcome in OUTCOMES],
         )
-        duration = Histogram(
+        duration = Distributions(
             "rfvae_request_duration_seconds",
             "Time from the request's headers to the end of its answer, seconds",
-            ["operation"],
-            buckets=SECONDS,
-            registry=self._registry,
+            bounds=SECONDS,
+            label="operation",
+            values=OPERATIONS,
         )
-        stage = Histogram(
+        stage = Distributions(
             "rfvae_stage_duration_seconds",
             "Time of one stage of a request that ran inference, seconds",
-            ["stage"],
-            buckets=SECONDS,
-            registry=self._registry,
+            bounds=SECONDS,
+            label="stage",
+            values=STAGES,
         )
+        for collector in (requests, duration, stage):
+            self._registry.register(collector)
         rejected = Counter(
             "rfvae_rejected",
             "Requests that were refused or given up, by reason, count",
             ["reason"],
             registry=self._registry,
         )
-        self._requests = {
-            (operation, outcome): requests.labels(operation, outcome)
-            for operation in OPERATIONS
-            for outcome in OUTCOMES
-        }
-        self._duration = {operation: duration.labels(operation) for operation in OPERATIONS}
-        self._stages = [stage.labels(name) for name in STAGES]
+        self._requests = requests.counts
+        self._duration = duration.by_value
+        self._stages = [stage.by_value[name] for name in STAGES]
         self._rejected = {
             problem: rejected.labels(reason) for problem, reason in REJECTIONS.items()
         }
@@ -118,12 +116,11 @@ class Metrics:
         )
 
     def _declare_batches(self) -> None:
-        self._batch_rows = Histogram(
-            "rfvae_batch_rows",
-            "Rows of each inference batch before padding, rows",
-            buckets=ROWS,
-            registry=self._registry,
+        batch_rows = Distributions(
+            "rfvae_batch_rows", "Rows of each inference batch before padding, rows", bounds=ROWS
         )
+        self._registry.register(batch_rows)
+        self._batch_rows = batch_rows.by_value[""]
         self._failed_batches = Counter(
             "rfvae_failed_batches",
             "Batches that the runtime could not run, count",
@@ -150,7 +147,7 @@ class Metrics:
     def observe_request(self, record: RequestRecord, duration_s: float) -> None:
         """Counts one finished request."""
         operation = record.operation
-        self._requests[operation, outcome_of(record.status)].inc()
+        self._requests[operation, outcome_of(record.status)] += 1
         self._duration[operation].observe(duration_s)
         if record.problem in self._rejected:
             self._rejected[record.problem].inc()
