@@ -71,7 +71,7 @@ class Distributions(Collector):
     ) -> None:
         self._description = (name, help_text)
         self._labels: Final = [label] if label else []
-        self._names: Final = [floatToGoString(bound) for bound in (*bounds, float("inf"))]
+        self._names: Final = [floatToGoString(bound) for bound in (*bounds, float("inf"))]  # type: ignore[no-untyped-call]
         self.by_value = {value: Distribution(bounds) for value in values}
 
     def collect(self) -> Iterator[Metric]:

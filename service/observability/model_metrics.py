@@ -1,7 +1,7 @@
 """The metrics of the models that are served; their series come and go with the models."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -12,6 +12,7 @@ Floats = npt.NDArray[np.float32]
 
 LOADS: Final = ("loaded", "refused")
 PERCENTILES: Final = (1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
+LOOKED_AT_TOGETHER: Final = 64  # answers, since a look at one costs as much as at all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,20 @@ class _Drift:
     high: Floats
     outside: npt.NDArray[np.int64]
     images: int = 0
+    waiting: list[Floats] = field(default_factory=list)
+
+    def add(self, mu: Floats) -> None:
+        self.waiting.append(mu)
+        if len(self.waiting) >= LOOKED_AT_TOGETHER:
+            self.look()
+
+    def look(self) -> None:
+        """Compares what waits with the training range."""
+        if self.waiting:
+            mu = np.concatenate(self.waiting)  # (n, latent_dim)
+            self.waiting.clear()
+            self.images += len(mu)
+            self.outside += ((mu < self.low) | (mu > self.high)).sum(axis=0)
 
 
 class ModelMetrics:
@@ -111,13 +126,13 @@ class ModelMetrics:
         """Counts posterior means, (batch, latent_dim), that the training data would hardly give."""
         drift = self._drifts.get(name)
         if drift is not None and mu.shape[1:] == drift.low.shape:
-            drift.images += len(mu)
-            drift.outside += ((mu < drift.low) | (mu > drift.high)).sum(axis=0)
+            drift.add(mu)
 
     def flush(self) -> None:
         """Puts the counts since the last scrape into the counters; on the event loop only."""
         for name, drift in self._drifts.items():
             if drift is not None:
+                drift.look()
                 counts, drift.outside = drift.outside, np.zeros_like(drift.outside)
                 self._images.labels(name).inc(drift.images)
                 drift.images = 0
