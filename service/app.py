@@ -16,6 +16,7 @@ from service.api.encode import encode_routes
 from service.api.factors import factors_routes
 from service.api.health import health_routes
 from service.api.models import models_routes
+from service.api.oip_routes import oip_routes
 from service.api.openapi import install_openapi
 from service.api.problems import Problems
 from service.api.route import Dispatch, LeanRoute
@@ -110,6 +111,7 @@ def _routes(app: FastAPI, service: Service) -> list[LeanRoute]:
         *traverse_routes(service),
         *compare_routes(service),
         *models_routes(service),
+        *oip_routes(service),
         *health_routes(service),
         *docs_routes(app, service),
     ]

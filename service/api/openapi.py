@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.api import row_schemas, schemas
+from service.api import oip_schemas, row_schemas, schemas
 from service.api.negotiation import GIF, JSON, NPY, PNG, WEBP
 from service.api.parameters import ModelQuery
 from service.api.problems import PROBLEM_JSON
@@ -35,6 +35,7 @@ _MODELS: Final[tuple[type[BaseModel], ...]] = (
     schemas.HealthAnswer,
     schemas.Problem,
     *row_schemas.ROW_MODELS,
+    *oip_schemas.OIP_MODELS,
 )
 _PROBLEMS: Final = {
     400: "The request is malformed.",

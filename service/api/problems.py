@@ -13,6 +13,7 @@ from service.observability.logging import log_event
 from service.observability.record import RequestRecord, record_of
 
 PROBLEM_JSON: Final = "application/problem+json"
+OIP_PATH: Final = "/v2"  # the Open Inference Protocol has a form of its own for errors
 TYPE_PREFIX: Final = "urn:rfvae:problem:"
 _HIDDEN_DETAIL: Final = "the service failed on this request; the log has more under its request id"
 
@@ -78,14 +79,21 @@ async def _answer(error: ServiceError, scope: Scope, send: Send) -> None:
     if record.status or isinstance(error, ClientGone):
         record.status = error.status  # the answer has begun, or nobody would read it
         return
-    body = problem_body(error, record.request_id)
+    body, media_type = _form(error, scope["path"], record)
     headers = [
-        (b"content-type", PROBLEM_JSON.encode()),
+        (b"content-type", media_type.encode()),
         (b"content-length", str(len(body)).encode()),
         *problem_headers(error),
     ]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _form(error: ServiceError, path: str, record: RequestRecord) -> tuple[bytes, str]:
+    """Body and media type, as the clients of this path expect them."""
+    if path == OIP_PATH or path.startswith(f"{OIP_PATH}/"):
+        return orjson.dumps({"error": error.detail}), "application/json"
+    return problem_body(error, record.request_id), PROBLEM_JSON
 
 
 def _from_router(error: HTTPException, scope: Scope) -> ServiceError:

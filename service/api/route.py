@@ -40,9 +40,9 @@ class LeanRoute(APIRoute):
             methods=[method],
             response_class=Response,
             tags=[described.pop("tag", operation)],
-            openapi_extra=described,
-            operation_id=handler.__name__,
+            operation_id=described.pop("operationId", handler.__name__),
             include_in_schema=documentation is not None,
+            openapi_extra=described,
         )
         guarded = operation in INFERENCE_OPERATIONS and method == "POST"
         run = _guarded(handler) if guarded else _plain(handler)

@@ -24,13 +24,14 @@ OPERATIONS: Final = (
     "reconstruct",
     "interpolate",
     "swap",
+    "oip",
     "models",
     "health",
     "metrics",
     "docs",
     "other",
 )
-INFERENCE_OPERATIONS: Final = frozenset(OPERATIONS[:7])
+INFERENCE_OPERATIONS: Final = frozenset(OPERATIONS[:8])
 OUTCOMES: Final = (
     "ok",
     "bad_request",

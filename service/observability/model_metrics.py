@@ -80,7 +80,7 @@ class ModelMetrics:
         )
         self._images = Counter(
             "rfvae_images",
-            "Images encoded for /encode and /factors, count",
+            "Images encoded for /encode, /factors and /v2, count",
             ["model"],
             registry=registry,
         )
