@@ -118,7 +118,7 @@ class Registry:
         if version is None:
             model = tables.latest.get(name)
         else:
-            model = tables.exact.get((name or self.default_name, version))
+            model = tables.exact.get((self._owner(name), version))
         if model is None:
             raise self._why_not(name, version)
         return model
@@ -249,10 +249,13 @@ class Registry:
         self._tables = tables
         self._on_change()
 
+    def _owner(self, name: str | None) -> str:
+        return self.default_name if name is None else name
+
     def _why_not(self, name: str | None, version: int | None) -> ServiceError:
         if not self._slots:
             return NotReady("no model is loaded yet; see /readyz")
-        name = name or self.default_name
+        name = self._owner(name)
         slots = {number: slot for (model, number), slot in self._slots.items() if model == name}
         if not slots:
             return UnknownModel(name, self.names())

@@ -94,6 +94,10 @@ async def test_unknown_names_and_versions_say_what_exists(root: Path, new: NewRe
         registry.get("faces")
     with pytest.raises(UnknownModel, match="got `faces`"):
         registry.get("faces", 1)
+    with pytest.raises(UnknownModel, match="must be one of `tiny`; got ``"):
+        registry.get("")
+    with pytest.raises(UnknownModel, match="got ``"):
+        registry.get("", 1)
     with pytest.raises(UnknownVersion, match="of model `tiny` must be one of `1`; got `2`"):
         registry.get("tiny", 2)
     with pytest.raises(UnknownVersion, match="of model `tiny` must be one of `1`; got `2`"):
