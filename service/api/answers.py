@@ -34,5 +34,9 @@ class Ready(Response):
 
 def json_answer(payload: Any, *, headers: list[Header] | None = None, status: int = 200) -> Ready:
     """The payload as JSON; numpy arrays become lists."""
-    body = orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Ready(body, JSON, headers=headers, status=status)
+    return Ready(to_json(payload), JSON, headers=headers, status=status)
+
+
+def to_json(payload: Any) -> bytes:
+    """The payload as JSON; numpy arrays become lists."""
+    return orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY)
