@@ -89,12 +89,21 @@ class ObjectiveConfig(Section):
 
 
 class RelevanceConfig(Section):
-    """The gate: learned, or `fixed` to the mask `initial` (RF-VAE-0)."""
+    """The gate: learned, or `fixed` to the mask `initial` (RF-VAE-0).
+
+    A learned gate is held for `frozen_steps`. With `wait_steps` it is held for at most so many
+    more, until a dimension that carried less than `wait_kl` nats at step `wait_from` carries more
+    and none has followed for `settle_steps`; all schedules stand still while it waits.
+    """
 
     mode: Literal["learned", "fixed"] = "learned"
     initial: Probability | tuple[Probability, ...] = 0.5
     initial_spread: float = Field(default=0.0, ge=0)
     frozen_steps: int = Field(default=0, ge=0)
+    wait_steps: int = Field(default=0, ge=0)
+    wait_from: int = Field(default=0, ge=0)
+    wait_kl: float = Field(default=1.0, gt=0)
+    settle_steps: int = Field(default=0, ge=0)
     learning_rate: Schedule = 1e-4
 
     @model_validator(mode="after")
@@ -104,6 +113,15 @@ class RelevanceConfig(Section):
             raise ValueError(
                 "a learned relevance starts strictly between 0 and 1 (a gate at 0 or 1 cannot "
                 f'move): got {self.initial}; use mode = "fixed" for a mask'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _looks_before_it_waits(self) -> "RelevanceConfig":
+        if self.wait_steps and self.wait_from > self.frozen_steps:
+            raise ValueError(
+                "`wait_from` is when the silent dimensions are noted, before the gate begins to "
+                f"wait at `frozen_steps` = {self.frozen_steps}: got {self.wait_from}; lower it"
             )
         return self
 

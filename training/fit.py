@@ -80,7 +80,7 @@ def fit(state: TrainingState, images: ImageSource, *, config: Config, hooks: Hoo
 
 def train_step(state: TrainingState, images: ImageSource, *, config: Config) -> None:
     """One step of VAE and gate, then one of the discriminator; adds the terms to `state.sums`."""
-    weights = weights_at(config, state.step)
+    weights = weights_at(config, state.schedule_step)
     terms, codes = vae_step(state, images, config=config, weights=weights)
     critic_loss = torch.zeros((), device=state.device)
     if uses_discriminator(config):
@@ -119,11 +119,12 @@ def vae_step(
         terms.loss(weights).backward()  # type: ignore[no-untyped-call]
     learning = (state.vae, state.prior, state.gate, state.rotation)
     state.ranks.average([p.grad for network in learning for p in network.parameters()])
-    _step(state.optimizers["vae"], schedule_value(config.optimizer.learning_rate, state.step))
-    _turn_axes(state, rate=schedule_value(config.optimizer.rotation_learning_rate, state.step))
+    moment = state.schedule_step
+    _step(state.optimizers["vae"], schedule_value(config.optimizer.learning_rate, moment))
+    _turn_axes(state, rate=schedule_value(config.optimizer.rotation_learning_rate, moment))
     gate_optimizer = state.optimizers["relevance"]
-    if state.gate.is_released(state.step):
-        _step(gate_optimizer, schedule_value(config.relevance.learning_rate, state.step))
+    if state.clock.is_open(state.step):
+        _step(gate_optimizer, schedule_value(config.relevance.learning_rate, moment))
     gate_optimizer.zero_grad()
     return terms, codes
 
@@ -147,7 +148,7 @@ def discriminator_step(state: TrainingState, *, config: Config) -> Tensor:
     loss = discriminator_loss(joint, permuted)
     loss.backward()  # type: ignore[no-untyped-call]
     state.ranks.average([p.grad for p in state.discriminator.parameters()])
-    rate = schedule_value(config.discriminator.learning_rate, state.step)
+    rate = schedule_value(config.discriminator.learning_rate, state.schedule_step)
     _step(state.optimizers["discriminator"], rate)
     return loss.detach()
 
@@ -189,6 +190,7 @@ def _add_up(state: TrainingState, terms: Terms, *, weights: Weights, critic_loss
         step_terms = torch.cat(parts)  # (n_terms,)
         state.ranks.average([step_terms])
         state.sums += step_terms
+        state.clock.observe(state.step, step_terms[len(scalars) : len(scalars) + len(kl)])
     state.counts[0] += 1
     state.counts[1] = state.history.n_appended
 
@@ -198,7 +200,7 @@ def _take_record(state: TrainingState, config: Config) -> Record:
     require_finite(state)
     means = (state.sums / state.counts[0]).tolist()
     relevance = state.gate.relevance().detach()
-    weights = weights_at(config, state.step)
+    weights = weights_at(config, state.schedule_step)
     weights_by_dim = kl_weights(
         relevance, kl_weight_min=weights.kl_weight_min, kl_weight_max=weights.kl_weight_max
     )
@@ -206,6 +208,8 @@ def _take_record(state: TrainingState, config: Config) -> Record:
     state.counts[0] = 0
     return {
         "step": state.step,
+        "schedule_step": state.schedule_step,
+        "gate_open": state.clock.is_open(state.step),
         **dict(zip(SCALARS, means, strict=False)),
         "relevance": relevance.tolist(),
         "kl_per_dim": means[len(SCALARS) :][: state.vae.latent_dim],

@@ -34,11 +34,13 @@ class Recorder:
     _seconds_before: float = field(init=False)
     _diagnosis: Diagnosis = field(init=False)
     _board: Board | None = field(init=False, default=None)
+    _gate_open: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._started = self._saved = self.clock()
         self._logged = (self._started, self.state.step)
         self._seconds_before = self.info["seconds"]
+        self._gate_open = self.state.clock.is_open(self.state.step)
         self._diagnosis = Diagnosis(self.config, first=self.state.step)
         if self.config.run.tensorboard:
             self._board = Board(self.folder.path / "tensorboard", first=self.state.step)
@@ -61,6 +63,9 @@ class Recorder:
         self.display.logged(record)
         if self._board:
             self._board.add_record(record)
+        if record["gate_open"] and not self._gate_open:
+            self.display.say(f"The gate is open: step {record['step']:,}")
+        self._gate_open = record["gate_open"]
         for warning in self._diagnosis.look(record):
             self.display.say(f"warning: {warning}")
 

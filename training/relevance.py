@@ -1,7 +1,7 @@
 """The relevance gate: how much each latent dimension counts, learned or fixed.
 
 r = sigmoid(a) with one free logit a a dimension (arXiv 1902.01568). A learned gate starts near
-`initial` and may be held for `frozen_steps`; a fixed gate is the mask of RF-VAE-0.
+`initial`, and `gate_clock.py` says when it opens; a fixed gate is the mask of RF-VAE-0.
 """
 
 import torch
@@ -22,17 +22,12 @@ class RelevanceGate(nn.Module):
     def __init__(self, config: RelevanceConfig, *, latent_dim: int, generator: Generator) -> None:
         super().__init__()
         self.learned = config.mode == "learned"
-        self._frozen_steps = config.frozen_steps
         logits = initial_logits(config, latent_dim=latent_dim, generator=generator)
         self.relevance_logits = nn.Parameter(logits, requires_grad=self.learned)
 
     def relevance(self) -> Tensor:
         """r = sigmoid(a), (latent_dim,), in [0, 1]."""
         return self.relevance_logits.sigmoid()
-
-    def is_released(self, step: int) -> bool:
-        """Whether the gate learns in step number `step` (from 0)."""
-        return self.learned and step >= self._frozen_steps
 
 
 def initial_logits(config: RelevanceConfig, *, latent_dim: int, generator: Generator) -> Tensor:

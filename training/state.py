@@ -11,6 +11,7 @@ from torch.optim import Adam
 from training.config import Config
 from training.discriminator import CodeHistory, Discriminator
 from training.errors import CheckpointError
+from training.gate_clock import GateClock
 from training.networks import VAE, SampleShape, initialize, make_vae
 from training.prior import StandardPrior, make_prior
 from training.ranks import Ranks
@@ -32,10 +33,16 @@ class TrainingState:
     optimizers: dict[str, Adam]
     generators: dict[str, Generator]
     history: CodeHistory
+    clock: GateClock
     sums: Tensor  # (n_terms,), what was added up since the last log line
     counts: Tensor  # (2,), int64: steps in `sums`, batches ever put into the history
     step: int = 0
     ranks: Ranks = field(default_factory=Ranks)
+
+    @property
+    def schedule_step(self) -> int:
+        """The step that schedules are read at."""
+        return self.clock.position(self.step)
 
     def noise(self, n_rows: int) -> Tensor:
         """N(0, 1), (n_rows, latent_dim); the same on every rank."""
@@ -82,6 +89,7 @@ def build_state(
             for name, seed in zip(STREAMS, seeds[1:], strict=True)
         },
         history=history.to(device),
+        clock=GateClock(config.relevance, latent_dim=model.latent_dim, device=device),
         sums=torch.zeros(n_terms, device=device),
         counts=torch.zeros(2, dtype=torch.int64),
     )
@@ -135,6 +143,9 @@ def state_tensors(state: TrainingState) -> dict[str, Tensor]:
         **dict(_moments(state.optimizers)),
         "history.mu": state.history.mu,
         "history.logvar": state.history.logvar,
+        "gate_clock.kl": state.clock.kl,
+        "gate_clock.silent": state.clock.silent,
+        "gate_clock.numbers": state.clock.numbers,
         "log.sums": state.sums,
         "counts": state.counts,
         **{f"generator.{name}": rng.get_state() for name, rng in state.generators.items()},

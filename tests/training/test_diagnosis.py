@@ -15,6 +15,7 @@ MakeConfig = Callable[..., Config]
 def record(step: int = 5000, **changes: object) -> Record:
     healthy = {
         "step": step,
+        "schedule_step": step,
         "relevance": [0.9, 0.1, 0.9, 0.2],
         "kl": 6.0,
         "kl_per_dim": [3.0, 0.0, 3.0, 0.0],

@@ -254,6 +254,20 @@ def test_gate_waits_for_its_frozen_steps(make_config: MakeConfig) -> None:
     assert float((relevances[3] - relevances[2]).abs().max()) > 0.02
 
 
+def test_gate_that_waits_holds_all_schedules(make_config: MakeConfig) -> None:
+    wait = {"frozen_steps": 1, "wait_steps": 25, "wait_kl": 1e6, "learning_rate": 0.1}
+    config = make_config(relevance=wait, objective={"tc_weight": [[0, 1], [30, 31]]}, steps=30)
+    state, images = start(config)
+    weights, open_at = [], []
+    for _ in range(28):
+        weights.append(weights_at(config, state.schedule_step).tc_weight)
+        open_at.append(state.clock.is_open(state.step))
+        train_step(state, images, config=config)
+    assert weights[:3] == [1, 2, 2]
+    assert weights[24:] == [2, 2, 2, 3]
+    assert open_at.index(True) == 26
+
+
 def test_vae_without_total_correlation_trains_no_discriminator(make_config: MakeConfig) -> None:
     config = make_config(relevance=ONES, objective=UNWEIGHTED | {"tc_weight": 0})
     state, images = start(config)

@@ -41,12 +41,3 @@ def test_relevance_stays_within_zero_and_one() -> None:
         learned.relevance_logits.copy_(torch.tensor([50.0, -50.0, 1e4]))
     assert bool((learned.relevance() >= 0).all())
     assert bool((learned.relevance() <= 1).all())
-
-
-@pytest.mark.parametrize(("step", "released"), [(0, False), (9, False), (10, True), (11, True)])
-def test_learned_gate_is_released_after_its_frozen_steps(step: int, released: bool) -> None:
-    assert gate(RelevanceConfig(frozen_steps=10)).is_released(step) is released
-
-
-def test_fixed_gate_is_never_released() -> None:
-    assert not gate(RelevanceConfig(mode="fixed")).is_released(10**6)
