@@ -20,14 +20,18 @@ from service.api.oip_routes import oip_routes
 from service.api.openapi import install_openapi
 from service.api.problems import Problems
 from service.api.route import Dispatch, LeanRoute
+from service.api.security import describe_keys, exempt_from
 from service.api.traverse import traverse_routes
+from service.auth import KeyRing
 from service.batching.policy import BatchPolicy
 from service.dataplane import DataPlane, Limits
 from service.errors import ServiceError
 from service.lifecycle import Lifecycle
 from service.middleware.access_log import AccessLog
+from service.middleware.api_keys import ApiKeys
 from service.middleware.body_limit import BodyLimit
 from service.middleware.in_flight import InFlight
+from service.middleware.load_limit import LoadLimit
 from service.middleware.request_id import RequestId
 from service.models.registry import Registry, SyncReport
 from service.models.repository import FoundVersion, require_versions, scan
@@ -76,7 +80,9 @@ def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
     routes = _routes(app, service)
     app.router.routes.extend(routes)
     install_openapi(app)
-    app.middleware_stack = _layers(Dispatch(routes, app.router), service)
+    if settings.asks_for_keys:
+        describe_keys(app, exempt_from(routes, settings.auth_exempt))
+    app.middleware_stack = _layers(routes, app.router, service)
     return app
 
 
@@ -117,10 +123,19 @@ def _routes(app: FastAPI, service: Service) -> list[LeanRoute]:
     ]
 
 
-def _layers(routes: ASGIApp, service: Service) -> ASGIApp:
+def _layers(routes: list[LeanRoute], router: ASGIApp, service: Service) -> ASGIApp:
     """The layers around the routes, the outermost last; all of FastAPI's own are left out."""
     settings, lifecycle = service.settings, service.lifecycle
-    app: ASGIApp = BodyLimit(routes, max_body_bytes=settings.max_body_bytes)
+    app: ASGIApp = LoadLimit(
+        Dispatch(routes, router),
+        max_requests=settings.max_in_flight,
+        max_bytes=settings.max_in_flight_bytes,
+        retry_after_s=service.registry.retry_after_s,
+    )
+    app = BodyLimit(app, max_body_bytes=settings.max_body_bytes)
+    if settings.asks_for_keys:
+        is_exempt = exempt_from(routes, settings.auth_exempt)
+        app = ApiKeys(app, knows=KeyRing(settings.api_key_hashes).knows, is_exempt=is_exempt)
     app = Problems(app)
     app = AccessLog(app, metrics=service.metrics, choice=settings.access_log)
     app = RequestId(app, draining=lambda: lifecycle.draining)

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from service.auth import hash_of, make_key
 from service.errors import ServiceError
 from service.observability.logging import configure_logging
 from service.settings import ENV_PREFIX, Settings, SettingsError, load_settings
@@ -57,6 +58,8 @@ def serve(
     configure_logging(settings.log_format, settings.log_level)
     try:
         run(settings, say=typer.echo)
+    except SettingsError as error:
+        raise _wrong_usage(error) from None
     except (AddressError, ServiceError) as error:
         raise _failure(str(error)) from None
 
@@ -138,6 +141,14 @@ def encode(
         raise typer.Exit(INTERRUPTED) from None
 
 
+@app.command()
+def key() -> None:
+    """Make an API key: the key for a client, and its hash for RFVAE_API_KEY_HASHES."""
+    made = make_key()
+    typer.echo(f"key   {made}   give it to one client; it is kept nowhere")
+    typer.echo(f"hash  {hash_of(made.encode())}")
+
+
 @app.command("settings")
 def list_settings() -> None:
     """List every setting: its variable, its present value, its unit, range and limit."""
@@ -181,8 +192,12 @@ def _settings(**options: Any) -> Settings:
     try:
         return load_settings(**options)
     except SettingsError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(WRONG_USAGE) from None
+        raise _wrong_usage(error) from None
+
+
+def _wrong_usage(error: SettingsError) -> typer.Exit:
+    typer.echo(f"error: {error}", err=True)
+    return typer.Exit(WRONG_USAGE)
 
 
 def _failure(text: str) -> typer.Exit:

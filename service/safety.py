@@ -91,6 +91,11 @@ class SafetySettings(BaseSettings):
         "metrics, docs (the page and the OpenAPI document); empty exempts none.",
     )
 
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether a request needs a key; who listens openly must have decided, see `auth`."""
+        return self.auth != "off" and bool(self.api_key_hashes)
+
     @field_validator("api_key_hashes", "auth_exempt", mode="before")
     @classmethod
     def _split_words(cls, value: object) -> object:

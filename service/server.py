@@ -3,26 +3,31 @@
 import asyncio
 import contextlib
 import errno
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import version
+from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from service.api.call import Service
 from service.app import create_app
+from service.auth import require_keys
+from service.connection import Connection, ConnectionLimits
 from service.errors import ServiceError
 from service.lifecycle import Lifecycle
 from service.models.artifact import load_manifest, verify_files
 from service.models.registry import Registry
 from service.models.repository import require_versions, scan
 from service.models.signature import load_signatures
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 
-BACKLOG = 2048
+BACKLOG: Final = 2048
+OTHER_FILES: Final = 64  # models, logs, and what the libraries open
 
 
 class AddressError(Exception):
@@ -73,12 +78,20 @@ class Server(uvicorn.Server):
     `grace_s`. Ctrl-C skips the wait; a second one skips the rest.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, lifecycle: Lifecycle) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        settings = service.settings
+        limits = ConnectionLimits(
+            head_timeout_s=settings.head_timeout_s,
+            send_timeout_s=settings.send_timeout_s,
+            max_connections=_affordable(settings.max_connections),
+            on_refused=service.metrics.reject,
+        )
+        protocol: Any = partial(Connection, limits=limits)  # uvicorn does no more than call it
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http="httptools",
+                http=protocol,
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -88,8 +101,8 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=settings.grace_s,
             )
         )
-        self._settings = settings
-        self._lifecycle = lifecycle
+        self._drain_s = settings.drain_s
+        self._lifecycle = service.lifecycle
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -102,7 +115,7 @@ class Server(uvicorn.Server):
     def _terminate(self) -> None:
         if not self._lifecycle.draining:
             self._lifecycle.draining = True
-            asyncio.get_running_loop().call_later(self._settings.drain_s, self.stop)
+            asyncio.get_running_loop().call_later(self._drain_s, self.stop)
 
     def _interrupt(self) -> None:
         self.force_exit = self.should_exit
@@ -113,19 +126,41 @@ class Server(uvicorn.Server):
         """Stops listening; accepted requests finish."""
         self.should_exit = True
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Takes in what waits to be accepted, which would be reset, and then stops."""
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await super().shutdown(sockets)
+
+
+def _affordable(max_connections: int) -> int:
+    """So many connections as this process may open files, of which it asks for enough."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max_connections + OTHER_FILES
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return max(min(max_connections, allowed - OTHER_FILES), 1)
+
 
 def run(settings: Settings, say: Callable[[str], None]) -> None:
     """Serves until a signal comes; says where and what to try once the models are ready.
 
     Raises:
         AddressError: the address cannot be listened on.
+        SettingsError: other machines reach the address, and no API keys were set.
         ServiceError: the models cannot be loaded.
     """
     listener = bind(settings.host, settings.port)
+    try:
+        require_keys(settings, listener.getsockname()[0])
+    except SettingsError:
+        listener.close()
+        raise
     _check_files(settings)
     app = create_app(settings)
     service: Service = app.state.service
-    server = Server(app, settings, service.lifecycle)
+    server = Server(app, service)
 
     async def serve() -> None:
         welcome = partial(_welcome, service.registry, url_of(listener), say)

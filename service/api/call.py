@@ -20,6 +20,7 @@ from service.offload import Offload
 from service.settings import Settings
 
 TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
+DECODES_FIRST: Final = frozenset(("decode", "traverse"))
 _TIMEOUT: Final = re.compile(rb"[1-9][0-9]{0,14}")
 
 
@@ -53,9 +54,16 @@ class Call(Request):
         return parse_query(self.scope["query_string"], schema)
 
     def model(self, query: ModelQuery) -> ServedModel:
-        """The model that the query names; it is on the answer's headers from here on."""
+        """The model that the query names; it is on the answer's headers from here on.
+
+        Raises:
+            QueueFull, Draining: an inference could not be taken on; its body need not be read.
+        """
         model = self.service.registry.get(query.model, query.version)
         self.record.model, self.record.version = model.name, str(model.version)
+        if self.guard is not None:
+            operation = "decode" if self.record.operation in DECODES_FIRST else "encode"
+            model.batcher.require_room(operation, deadline=self.record.deadline_s)
         return model
 
     def timeout_s(self) -> float:
@@ -79,7 +87,10 @@ class Call(Request):
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone("the client closed the connection before its body was complete")
-            chunks.append(message.get("body", b""))
+            chunk = message.get("body", b"")
+            chunks.append(chunk)
+            if self.guard is not None:
+                self.guard.received_bytes += len(chunk)
             if not message.get("more_body"):
                 break
         if self.guard is not None:

@@ -1,6 +1,7 @@
 """Ends the work on a request when its time is over or its client has left, with one timer."""
 
 import asyncio
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
@@ -9,12 +10,21 @@ from starlette.types import Receive
 from service.errors import ClientGone, DeadlineExceeded, RequestTimeout, ServiceError
 
 WATCH_AFTER_S: Final = 0.05  # most requests are answered sooner and never pay for a watcher task
+LOOK_AGAIN_MOST_S: Final = 1.0
 TIMER_GRAIN_S: Final = 0.001  # uvloop fires up to this much early
 _GONE: Final = "the client closed the connection before its answer was ready"
-_SLOW_BODY: Final = (
+_LATE_BODY: Final = (
     "the whole body must arrive before the request's deadline, which passed; send it faster or "
     "raise `X-Request-Timeout-Ms`"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class BodyPace:
+    """How slowly a body may come: `timeout_s` for all of it, longer only at `least_bytes_per_s`."""
+
+    timeout_s: float
+    least_bytes_per_s: float
 
 
 class Guard:
@@ -23,15 +33,23 @@ class Guard:
     Args:
         receive: the ASGI channel, watched for a disconnect once the body has been read.
         timeout_s: time that is left, in seconds.
+        pace: of the body; it is told of what came by `received_bytes` and `body_read`.
     """
 
-    __slots__ = ("_end_s", "_loop", "_receive", "_task", "_timer", "_watcher", "body_read", "cause")
+    __slots__ = (
+        *("_end_s", "_loop", "_look_again_s", "_pace", "_receive", "_start_s", "_task", "_timer"),
+        *("_watcher", "body_read", "cause", "received_bytes"),
+    )
 
-    def __init__(self, receive: Receive, timeout_s: float) -> None:
+    def __init__(self, receive: Receive, timeout_s: float, pace: BodyPace) -> None:
         self._receive = receive
+        self._pace = pace
         self._loop = asyncio.get_running_loop()
-        self._end_s = self._loop.time() + timeout_s
+        self._start_s = self._loop.time()
+        self._end_s = self._start_s + timeout_s
+        self._look_again_s = WATCH_AFTER_S
         self._watcher: asyncio.Task[None] | None = None
+        self.received_bytes = 0
         self.body_read = False
         self.cause: ServiceError | None = None
 
@@ -39,7 +57,7 @@ class Guard:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._timer = self._loop.call_at(self._next_s(), self._tick)
+        self._timer = self._loop.call_at(self._next_s(self._start_s), self._tick)
         return self
 
     def __exit__(
@@ -56,17 +74,33 @@ class Guard:
         if kind is None or kind is asyncio.CancelledError:
             raise self.cause from None
 
-    def _next_s(self) -> float:
-        return min(self._loop.time() + WATCH_AFTER_S, self._end_s)
+    def _next_s(self, now_s: float) -> float:
+        return min(now_s + self._look_again_s, self._end_s, self._body_end_s())
+
+    def _body_end_s(self) -> float:
+        pace = self._pace
+        return self._start_s + pace.timeout_s + self.received_bytes / pace.least_bytes_per_s
 
     def _tick(self) -> None:
-        if self._loop.time() >= self._end_s - TIMER_GRAIN_S:
-            self._stop(DeadlineExceeded() if self.body_read else RequestTimeout(_SLOW_BODY))
+        now_s = self._loop.time() + TIMER_GRAIN_S
+        if now_s >= self._end_s:
+            self._stop(DeadlineExceeded() if self.body_read else RequestTimeout(_LATE_BODY))
         elif self.body_read:
             self._watcher = self._loop.create_task(self._watch())
             self._timer = self._loop.call_at(self._end_s, self._tick)
-        else:
-            self._timer = self._loop.call_at(self._next_s(), self._tick)
+        elif now_s >= self._body_end_s():
+            self._stop(RequestTimeout(self._too_slow()))
+        else:  # each time later, so that many slow bodies cost little
+            self._look_again_s = min(2 * self._look_again_s, LOOK_AGAIN_MOST_S)
+            self._timer = self._loop.call_at(self._next_s(now_s), self._tick)
+
+    def _too_slow(self) -> str:
+        pace = self._pace
+        return (
+            f"a body must arrive within {pace.timeout_s:g} s, or at {pace.least_bytes_per_s:g} "
+            f"bytes a second; got {self.received_bytes} bytes; send it faster, or change "
+            "RFVAE_BODY_TIMEOUT_S"
+        )
 
     async def _watch(self) -> None:
         if (await self._receive())["type"] == "http.disconnect":

@@ -8,7 +8,14 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import ClientGone, NotFound, QueueFull, ServiceError
+from service.errors import (
+    ClientGone,
+    MethodNotAllowed,
+    NotFound,
+    QueueFull,
+    ServiceError,
+    Unauthorized,
+)
 from service.observability.logging import log_event
 from service.observability.record import RequestRecord, record_of
 
@@ -16,18 +23,6 @@ PROBLEM_JSON: Final = "application/problem+json"
 OIP_PATH: Final = "/v2"  # the Open Inference Protocol has a form of its own for errors
 TYPE_PREFIX: Final = "urn:rfvae:problem:"
 _HIDDEN_DETAIL: Final = "the service failed on this request; the log has more under its request id"
-
-
-class MethodNotAllowed(ServiceError):
-    """The path exists, but not for this method; `allow` lists the methods that do."""
-
-    status = 405
-    type = "method-not-allowed"
-    title = "Method not allowed"
-
-    def __init__(self, method: str, allow: str) -> None:
-        super().__init__(f"this path takes {allow}; got {method}; see /docs for the routes")
-        self.allow = allow
 
 
 class Problems:
@@ -57,6 +52,8 @@ def problem_headers(error: ServiceError) -> list[tuple[bytes, bytes]]:
         return [(b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode())]
     if isinstance(error, MethodNotAllowed):
         return [(b"allow", error.allow.encode())]
+    if isinstance(error, Unauthorized):
+        return [(b"www-authenticate", b'Bearer realm="rfvae"')]
     return []
 
 

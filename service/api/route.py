@@ -8,8 +8,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.call import Call, Service
-from service.api.guard import Guard
+from service.api.guard import BodyPace, Guard
+from service.errors import MethodNotAllowed
 from service.observability.metrics import INFERENCE_OPERATIONS
+from service.settings import Settings
 
 Handler = Callable[[Call], Awaitable[Response]]
 
@@ -45,7 +47,8 @@ class LeanRoute(APIRoute):
             openapi_extra=described,
         )
         guarded = operation in INFERENCE_OPERATIONS and method == "POST"
-        run = _guarded(handler) if guarded else _plain(handler)
+        self.operation = operation
+        run = _guarded(handler, service.settings) if guarded else _plain(handler)
         self.app = _serve(run, operation, service)
 
 
@@ -63,11 +66,13 @@ def _plain(handler: Handler) -> Handler:
     return handler
 
 
-def _guarded(handler: Handler) -> Handler:
+def _guarded(handler: Handler, settings: Settings) -> Handler:
+    pace = BodyPace(settings.body_timeout_s, settings.min_body_bytes_per_s)
+
     async def run(call: Call) -> Response:
         timeout_s = call.timeout_s()
         call.record.deadline_s = call.record.started_s + timeout_s
-        with Guard(call.receive, timeout_s) as guard:
+        with Guard(call.receive, timeout_s, pace) as guard:
             call.guard = guard
             return await handler(call)
 
@@ -88,6 +93,7 @@ class Dispatch:
     def __init__(self, routes: Sequence[LeanRoute], router: ASGIApp) -> None:
         self._router = router
         self._fixed: dict[tuple[str, str], ASGIApp] = {}
+        self._allowed: dict[str, str] = {}
         for route in routes:
             if "{" not in route.path:
                 for method in route.methods or ():
@@ -95,6 +101,9 @@ class Dispatch:
         for (method, path), app in list(self._fixed.items()):
             if method == "GET":
                 self._fixed["HEAD", path] = app
+        for method, path in self._fixed:
+            listed = self._allowed.get(path)
+            self._allowed[path] = f"{listed}, {method}" if listed else method
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -102,4 +111,6 @@ class Dispatch:
             if app is not None:
                 await app(scope, receive, send)
                 return
+            if scope["path"] in self._allowed:
+                raise MethodNotAllowed(scope["method"], self._allowed[scope["path"]])
         await self._router(scope, receive, send)

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.observability.metrics import INFERENCE_OPERATIONS
 from service.observability.record import RECORD, RequestRecord
 
+NO_SNIFF: Final = (b"x-content-type-options", b"nosniff")
 _SANE_ID: Final = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
 
 
@@ -41,7 +42,10 @@ class RequestId:
 
         async def send_with_facts(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *self._facts(record)]
+                facts = self._facts(record)
+                if record.close_connection or is_body_pending(receive) or self._draining():
+                    facts.append((b"connection", b"close"))
+                message["headers"] = [*message["headers"], *facts]
             await send(message)
 
         await self._app(scope, receive, send_with_facts)
@@ -53,15 +57,18 @@ class RequestId:
         return f"{self._prefix}-{next(self._numbers)}"  # random bytes for each cost a system call
 
     def _facts(self, record: RequestRecord) -> list[tuple[bytes, bytes]]:
-        facts = [(b"x-request-id", record.request_id.encode())]
+        facts = [(b"x-request-id", record.request_id.encode()), NO_SNIFF]
         if record.operation in INFERENCE_OPERATIONS:
             facts.append((b"server-timing", record.server_timing(self._clock())))
         if record.model:
             facts.append((b"x-model", record.model.encode()))
             facts.append((b"x-model-version", record.version.encode()))
-        if record.close_connection or self._draining():
-            facts.append((b"connection", b"close"))
         return facts
+
+
+def is_body_pending(receive: Receive) -> bool:
+    """Whether some of the request's body has yet to come: uvicorn's own state has `receive`."""
+    return getattr(getattr(receive, "__self__", None), "more_body", False)
 
 
 def _merge(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

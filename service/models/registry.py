@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from service.batching.admission import RETRY_AFTER_UNKNOWN_S
 from service.errors import NotReady, ServiceError, UnknownModel, UnknownVersion
 from service.models.repository import FoundVersion
 from service.models.served import ServedModel
@@ -148,6 +149,11 @@ class Registry:
     def ready_models(self) -> list[ServedModel]:
         """Every version that answers."""
         return list(self._tables.exact.values())
+
+    def retry_after_s(self) -> float:
+        """When all that waits for inference should be done, whatever the model."""
+        waits = [model.batcher.retry_after_s() for model in self.ready_models()]
+        return max(waits, default=RETRY_AFTER_UNKNOWN_S)
 
     def why_not_ready(self) -> str | None:
         """None when the default model answers; another version being loaded changes nothing."""

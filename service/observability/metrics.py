@@ -51,7 +51,12 @@ REJECTIONS: Final = {
     "too-many-rows": "too_many_rows",
     "request-timeout": "slow_body",
     "client-gone": "client_gone",
+    "unauthorized": "unauthorized",
 }
+REFUSED_CONNECTIONS: Final = (
+    *("connections", "slow_head", "head_too_large", "malformed"),  # before they were requests
+    "slow_reader",
+)
 SECONDS: Final = (
     *(0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01),
     *(0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
@@ -112,6 +117,7 @@ class Metrics:
         self._rejected = {
             problem: rejected.labels(reason) for problem, reason in REJECTIONS.items()
         }
+        self._refused = {reason: rejected.labels(reason) for reason in REFUSED_CONNECTIONS}
         self._in_flight = Gauge(
             "rfvae_requests_in_flight", "Requests not yet answered, count", registry=self._registry
         )
@@ -158,6 +164,10 @@ class Metrics:
             queue.observe(record.queue_s)
             infer.observe(record.infer_s)
             encode.observe(record.encode_s)
+
+    def reject(self, reason: str) -> None:
+        """Counts a connection that was refused or cut; one of REFUSED_CONNECTIONS."""
+        self._refused[reason].inc()
 
     def batch_finished(self, batch: BatchStats) -> None:
         """Counts one batch that ran; part of the batcher's Observer, like the next four."""

@@ -9,6 +9,8 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
+from service.auth import require_keys
+from service.settings import load_settings
 from tests.deploy.dockerfile import ROOT, read_stages
 
 # The client puts variables in before it reads the file; here, their defaults.
@@ -52,6 +54,21 @@ def test_compose_publishes_on_loopback_only_what_a_person_opens(services: dict[s
 
     assert set(published) == {"service", "service-gpu", "grafana"}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+
+
+def test_compose_says_that_loopback_needs_no_key_and_lets_others_ask_for_one(
+    services: dict[str, Any],
+) -> None:
+    variables = services["service"]["environment"]
+
+    settings = load_settings(
+        host="0.0.0.0",
+        auth=variables["RFVAE_AUTH"],
+        api_key_hashes=variables["RFVAE_API_KEY_HASHES"],
+    )
+    require_keys(settings, settings.host)
+    assert not settings.asks_for_keys
+    assert services["service-gpu"]["environment"] == variables
 
 
 def test_compose_names_files_and_targets_that_exist(services: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from service.auth import require_keys
 from service.settings import Settings
 from tests.deploy.dockerfile import ROOT, read_stages
 from tests.deploy.exported import labels_of
@@ -151,7 +152,18 @@ def test_pod_sets_only_settings_that_exist_and_ends_after_them(
             monkeypatch.setenv(name, value)
     settings = Settings()
 
+    require_keys(settings, "0.0.0.0")
     assert pod["terminationGracePeriodSeconds"] > settings.drain_s + settings.grace_s
+
+
+def test_keys_component_asks_for_keys_from_a_secret() -> None:
+    (container,) = _read("keys/deployment.yaml")["spec"]["template"]["spec"]["containers"]
+    auth, hashes = container["env"]
+
+    assert auth == {"name": "RFVAE_AUTH", "value": "on"}
+    assert hashes["name"] == "RFVAE_API_KEY_HASHES"
+    assert set(hashes["valueFrom"]) == {"secretKeyRef"}
+    assert container["name"] == CONTAINER["name"]
 
 
 def test_autoscaler_reads_a_metric_that_is_exported_and_adapted() -> None:

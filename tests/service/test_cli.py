@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from service.auth import KeyRing
 from service.cli import app
 from service.settings import Settings
 from tests.service.process import run, serve
@@ -47,6 +48,15 @@ def test_check_refuses_a_tampered_file(folder: Path) -> None:
         r"error: `.*decoder\.onnx` was changed after the export: SHA-256 must be .*\n",
         result.stderr,
     )
+
+
+def test_key_makes_a_key_and_the_hash_that_lets_it_in() -> None:
+    result = CliRunner().invoke(app, ["key"])
+
+    assert result.exit_code == 0
+    key, hashed = (line.split()[1] for line in result.stdout.splitlines())
+    assert KeyRing([hashed]).knows(key.encode())
+    assert Settings(api_key_hashes=(hashed,)).asks_for_keys
 
 
 def test_settings_lists_every_variable() -> None:
@@ -115,6 +125,22 @@ def test_serve_refuses_an_address_of_another_machine(repository: Path) -> None:
 
     assert done.returncode == 1
     assert done.stderr.startswith("error: cannot listen on 203.0.113.1 port 0: ")
+
+
+def test_serve_refuses_to_listen_openly_without_a_key(repository: Path) -> None:
+    done = run("serve", "--host", "0.0.0.0", "--port", "0", "--models", str(repository))
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: a service that other machines reach must ask for API keys; got the address 0.0.0.0 "
+        "and no key; make one with `rfvae-serve key` and put its hash into RFVAE_API_KEY_HASHES, "
+        "or say RFVAE_AUTH=off\n"
+    )
+
+
+def test_serve_listens_openly_when_no_key_is_wanted(repository: Path) -> None:
+    with serve(repository, "--host", "0.0.0.0", RFVAE_AUTH="off") as server:
+        assert "Address  http://localhost:" in server.welcome
 
 
 def test_serve_refuses_an_unknown_variable(repository: Path) -> None:

@@ -5,8 +5,11 @@ import asyncio
 import pytest
 from starlette.types import Receive
 
-from service.api.guard import Guard
+from service.api.guard import BodyPace, Guard
 from service.errors import ClientGone, DeadlineExceeded, InvalidValue, RequestTimeout
+
+
+PATIENT = BodyPace(timeout_s=60, least_bytes_per_s=1)
 
 
 async def _never() -> dict[str, object]:
@@ -18,14 +21,22 @@ async def _disconnected() -> dict[str, object]:
     return {"type": "http.disconnect"}
 
 
-async def _wait(receive: Receive, timeout_s: float, *, body_read: bool = True) -> None:
-    with Guard(receive, timeout_s) as guard:
+async def _wait(
+    receive: Receive,
+    timeout_s: float,
+    *,
+    body_read: bool = True,
+    received_bytes: int = 0,
+    pace: BodyPace = PATIENT,
+) -> None:
+    with Guard(receive, timeout_s, pace) as guard:
         guard.body_read = body_read
+        guard.received_bytes = received_bytes
         await asyncio.Event().wait()
 
 
 async def test_guard_lets_work_in_time_through() -> None:
-    with Guard(_never, 5.0) as guard:
+    with Guard(_never, 5.0, PATIENT) as guard:
         await asyncio.sleep(0)
 
     assert guard.cause is None
@@ -39,6 +50,28 @@ async def test_guard_ends_work_at_the_deadline() -> None:
 async def test_guard_ends_a_body_that_is_too_slow_as_a_request_timeout() -> None:
     with pytest.raises(RequestTimeout, match="the whole body must arrive"):
         await _wait(_never, 0.01, body_read=False)
+
+
+async def test_guard_ends_a_body_that_comes_too_slowly_before_the_deadline() -> None:
+    pace = BodyPace(timeout_s=0.01, least_bytes_per_s=1000)
+    text = r"within 0.01 s, or at 1000 bytes a second; got 20 bytes; .* RFVAE_BODY_TIMEOUT_S"
+
+    with pytest.raises(RequestTimeout, match=text):
+        await _wait(_never, 60.0, body_read=False, received_bytes=20, pace=pace)
+
+
+async def test_guard_gives_a_long_body_the_time_that_its_rate_earned() -> None:
+    pace = BodyPace(timeout_s=0.001, least_bytes_per_s=1000)
+
+    with pytest.raises(RequestTimeout, match="the request's deadline"):
+        await _wait(_never, 0.1, body_read=False, received_bytes=60_000, pace=pace)
+
+
+async def test_guard_gives_work_all_its_time_once_the_body_is_read() -> None:
+    pace = BodyPace(timeout_s=0.001, least_bytes_per_s=1000)
+
+    with pytest.raises(DeadlineExceeded):
+        await _wait(_never, 0.1, pace=pace)
 
 
 async def test_guard_ends_work_when_the_client_leaves() -> None:
@@ -65,13 +98,13 @@ async def test_guard_still_keeps_the_deadline_after_it_began_to_watch() -> None:
 
 
 async def test_guard_lets_an_error_of_the_work_through() -> None:
-    with pytest.raises(InvalidValue, match="own"), Guard(_never, 5.0):
+    with pytest.raises(InvalidValue, match="own"), Guard(_never, 5.0, PATIENT):
         raise InvalidValue("own")
 
 
 async def test_guard_leaves_a_cancellation_from_outside_alone() -> None:
     async def work() -> None:
-        with Guard(_never, 5.0):
+        with Guard(_never, 5.0, PATIENT):
             await asyncio.Event().wait()
 
     task = asyncio.create_task(work())

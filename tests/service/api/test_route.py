@@ -19,7 +19,12 @@ async def test_route_sends_a_slash_too_many_to_the_right_path(client: httpx.Asyn
 
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
-    [("GET", "/encode", "POST"), ("DELETE", "/livez", "GET"), ("PUT", "/models/tiny", "GET")],
+    [
+        ("GET", "/encode", "POST"),
+        ("DELETE", "/livez", "GET, HEAD"),
+        ("PUT", "/factors", "POST, GET, HEAD"),
+        ("PUT", "/models/tiny", "GET"),
+    ],
 )
 async def test_route_names_the_methods_of_a_path(
     client: httpx.AsyncClient, method: str, path: str, allow: str
@@ -28,6 +33,8 @@ async def test_route_names_the_methods_of_a_path(
 
     assert (answer.status_code, answer.headers["allow"]) == (405, allow)
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == "urn:rfvae:problem:method-not-allowed"
+    assert answer.json()["detail"].startswith(f"this path takes {allow}; got {method}; ")
 
 
 async def test_route_leads_from_the_root_to_the_docs(client: httpx.AsyncClient) -> None:

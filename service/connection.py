@@ -1,0 +1,282 @@
+"""One client's connection: limits that uvicorn lacks, and an end that loses no answer.
+
+uvicorn waits for ever for the head of a request and for a client that does not read its answer, has
+no limit on the size of a head, and closes at once after an early answer, so that a client that
+still sends its body is reset before it can read.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from service.api.problems import PROBLEM_JSON, problem_body, problem_headers
+from service.errors import HeadTooLarge, MalformedInput, QueueFull, RequestTimeout, ServiceError
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+LINGER_S: Final = 2.0  # so long may a client go on sending after an early answer
+LAST_LOOK_S: Final = 0.1  # at the end: the next request may be on its way already
+LEAST_READ_BYTES: Final = 16 * 1024  # of an answer, in each send time-out
+RETRY_AFTER_S: Final = 1.0
+_NO_HTTP: Final = "a request must be HTTP/1.1; got bytes that are not; see RFC 9112"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What the connections of one server may take, and those that are idle, the oldest first.
+
+    Args:
+        head_timeout_s: for the head of a request, from the connection or from its first byte.
+        send_timeout_s: in which a client must read some of its answer.
+        max_connections: one more takes the place of an idle one or is answered 429.
+        on_refused: told the reason of each refusal.
+    """
+
+    head_timeout_s: float
+    send_timeout_s: float
+    max_connections: int
+    on_refused: Callable[[str], None]
+    idle: "dict[Connection, None]" = field(default_factory=dict)
+
+
+class _Transport:
+    """What uvicorn sees of the transport: to close it is to let the connection end well."""
+
+    def __init__(self, transport: asyncio.Transport, end: Callable[[], None]) -> None:
+        self.end: Callable[[], None] | None = end
+        self.write = transport.write
+        self.get_extra_info = transport.get_extra_info
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+
+    def close(self) -> None:
+        if self.end is not None:
+            self.end()
+
+    def is_closing(self) -> bool:
+        return self.end is None
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's protocol within limits; a request whose head comes whole arms no timer."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: ConnectionLimits,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits = limits
+        self._timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
+        self._unread_bytes = 0
+        self._unclaimed_bytes = 0  # received since the last head, piece of a body, or end of one
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._raw = transport
+        self._view = _Transport(transport, self._end)
+        super().connection_made(self._view)  # type: ignore[arg-type]
+        limits = self._limits
+        if len(self.connections) > limits.max_connections:
+            if not limits.idle:
+                self._refuse(_too_many(limits), "connections")
+                return
+            next(iter(limits.idle))._end()
+        limits.idle[self] = None
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        if self._view.end is None:
+            return
+        self._unclaimed_bytes += len(data)
+        super().data_received(data)
+        if self._view.end is None:
+            return
+        if self._unclaimed_bytes > MAX_HEAD_BYTES:
+            self._refuse(_too_large(self._unclaimed_bytes), "head_too_large")
+        elif self._timer is None:
+            if self.is_idle:
+                self._await_head()
+        elif not self.is_idle:
+            self._timer.cancel()
+            self._timer = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered whose head is complete."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def on_headers_complete(self) -> None:
+        self._unclaimed_bytes = 0
+        self._limits.idle.pop(self, None)
+        super().on_headers_complete()
+        self.headers = []  # the body's trailers must not become headers of the request
+
+    def on_body(self, body: bytes) -> None:
+        self._unclaimed_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unclaimed_bytes = 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.timeout_keep_alive_task is not None:
+            self._limits.idle[self] = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Called by uvicorn for bytes that are no HTTP."""
+        self._refuse(MalformedInput(_NO_HTTP), "malformed")
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._cancel_send_timer()
+
+    def shutdown(self) -> None:
+        """Idle connections are read once more before they close."""
+        if self.is_idle:
+            self.loop.call_later(LAST_LOOK_S, self._shut)
+        else:
+            super().shutdown()
+
+    def _shut(self) -> None:
+        if self.is_idle and self._unclaimed_bytes:  # a head is half there; it has its own timer
+            self.loop.call_later(LAST_LOOK_S, self._shut)
+        elif self._view.end is not None:
+            super().shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        self._cancel_timer()
+        self._cancel_send_timer()
+        super().connection_lost(exc)
+
+    def _end(self) -> None:
+        """Closes once the answer is out."""
+        body_is_pending = self.cycle is not None and self.cycle.more_body
+        self._forget()
+        self._cancel_timer()
+        if self._raw.get_write_buffer_size() > 0:
+            self._await_reader()
+        if body_is_pending:
+            self._linger()
+        else:
+            self._raw.close()
+
+    def _forget(self) -> None:
+        """Nothing more is read from or written to this connection by uvicorn."""
+        self._view.end = None
+        self._limits.idle.pop(self, None)
+        self._unset_keepalive_if_required()
+
+    def _linger(self) -> None:
+        """Drops what still comes: a socket closed with bytes unread takes its answer with it."""
+        if self._raw.is_closing():
+            return
+        self._raw.write_eof()
+        self.flow.resume_reading()
+        self._timer = self.loop.call_later(LINGER_S, self._raw.abort)
+
+    def _refuse(self, error: ServiceError, reason: str) -> None:
+        """Answers without the application and ends."""
+        self._limits.on_refused(reason)
+        self._forget()
+        self._cancel_timer()
+        if self.pipeline or not (self.is_idle or self._can_still_answer()):
+            self._raw.abort()  # half an answer may be out
+            return
+        self._raw.write(_answer(error))
+        self._linger()
+
+    def _can_still_answer(self) -> bool:
+        """Takes the answer to the request under way from the application, if none has begun."""
+        if self.cycle.response_started:
+            return False
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        return True
+
+    def _await_head(self) -> None:
+        self._timer = self.loop.call_later(self._limits.head_timeout_s, self._end_slow_head)
+
+    def _end_slow_head(self) -> None:
+        self._timer = None
+        if self._unclaimed_bytes:
+            error = _too_slow(self._limits, self._unclaimed_bytes)
+            self._refuse(error, "slow_head")
+        else:  # it never asked for anything
+            self._end()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _await_reader(self) -> None:
+        if self._send_timer is None:
+            self._unread_bytes = self._raw.get_write_buffer_size()
+            self._send_timer = self.loop.call_later(
+                self._limits.send_timeout_s, self._end_slow_reader
+            )
+
+    def _end_slow_reader(self) -> None:
+        self._send_timer = None
+        unread_bytes = self._raw.get_write_buffer_size()
+        if unread_bytes > max(self._unread_bytes - LEAST_READ_BYTES, 0):
+            self._limits.on_refused("slow_reader")
+            self._raw.abort()
+        elif unread_bytes:
+            self._await_reader()
+
+    def _cancel_send_timer(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
+
+
+def _answer(error: ServiceError) -> bytes:
+    body = problem_body(error, "")
+    headers = [
+        (b"content-type", PROBLEM_JSON.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-content-type-options", b"nosniff"),
+        (b"connection", b"close"),
+        *problem_headers(error),
+    ]
+    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+    return STATUS_LINE[error.status] + lines + b"\r\n" + body
+
+
+def _too_many(limits: ConnectionLimits) -> QueueFull:
+    return QueueFull(
+        RETRY_AFTER_S,
+        f"this server keeps {limits.max_connections} connections at most and all are busy; retry "
+        f"in {RETRY_AFTER_S:g} s, or raise RFVAE_MAX_CONNECTIONS",
+    )
+
+
+def _too_large(received_bytes: int) -> HeadTooLarge:
+    return HeadTooLarge(
+        f"the head of a request may have {MAX_HEAD_BYTES} bytes; got {received_bytes} and no end; "
+        "send shorter headers"
+    )
+
+
+def _too_slow(limits: ConnectionLimits, received_bytes: int) -> RequestTimeout:
+    return RequestTimeout(
+        f"the head of a request must arrive within {limits.head_timeout_s:g} s; got "
+        f"{received_bytes} bytes of it; send it faster, or raise RFVAE_HEAD_TIMEOUT_S"
+    )
