@@ -20,9 +20,9 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 
 from service.bulk.encoder import BulkEncoder
-from service.bulk.job import Job, Progress, finish, plan, run_here
+from service.bulk.job import Job, Progress, finish, held, plan, run_parts
 from service.bulk.sources import Reading, Source, open_source
-from service.errors import UnknownModel, UnknownVersion
+from service.errors import ServiceError, UnknownModel, UnknownVersion
 from service.models.repository import FoundVersion, require_versions, scan
 from service.models.served import LoadOptions, load_model
 from service.models.signature import load_signatures
@@ -51,6 +51,17 @@ def encode_all(options: BulkOptions, settings: Settings, *, on_ray: bool = False
     Raises:
         ServiceError: one line for a person.
     """
+    try:
+        with held(options.out):
+            return _encode(options, settings, on_ray=on_ray)
+    except OSError as error:
+        raise ServiceError(
+            f"`{error.filename or options.out}` cannot be read or written: {error.strerror}; what "
+            "is done is kept, and the same command goes on with it"
+        ) from None
+
+
+def _encode(options: BulkOptions, settings: Settings, *, on_ray: bool) -> str:
     encoder = open_encoder(options, settings)
     try:
         source = open_images(options, settings, encoder)
@@ -64,7 +75,7 @@ def encode_all(options: BulkOptions, settings: Settings, *, on_ray: bool = False
 
                 run_on_ray(job, options, settings, progress)
             else:
-                run_here(job, source, encoder, progress)
+                run_parts(job, job.missing(), source=source, encoder=encoder, progress=progress)
         seconds = time.monotonic() - started
         finish(job, encoder.columns)
     finally:

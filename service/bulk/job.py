@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from service.bulk.encoder import BATCH_ROWS, BulkEncoder
 from service.bulk.sources import Chunk, Source
-from service.bulk.tables import join_parts, table_format, write_part
+from service.bulk.tables import Rows, join_parts, table_format, write_part
 from service.errors import InvalidValue
 from service.models.artifact import Manifest
 
 PART_BYTES: Final = 32 * 2**20
 MOST_PART_ROWS: Final = 64 * BATCH_ROWS
+PIECE_ROWS: Final = 8 * BATCH_ROWS  # read at a time, so that lanes and readers work side by side
 STATE: Final = "state.json"
+LOCK: Final = "lock"
 
 
 class Progress(Protocol):
@@ -37,20 +42,32 @@ class Job:
     """Where the table goes and how the work is cut; made by `plan`."""
 
     out: Path
-    folder: Path
     total: int
     part_rows: int
 
     @property
+    def folder(self) -> Path:
+        """Where the parts are, until they are joined."""
+        return parts_folder(self.out)
+
+    @property
     def parts(self) -> list[Path]:
         """The files of all parts, in order."""
-        count = -(-self.total // self.part_rows)
-        return [self.folder / f"part-{number:06}{self.out.suffix}" for number in range(count)]
+        return [self.file(part) for part in range(-(-self.total // self.part_rows))]
+
+    def file(self, part: int) -> Path:
+        """The file of one part."""
+        return self.folder / f"part-{part:06}{self.out.suffix}"
 
     def bounds(self, part: int) -> tuple[int, int]:
         """The images of a part, from the first up to the last, which is left out."""
         start = part * self.part_rows
         return start, min(start + self.part_rows, self.total)
+
+    def pieces(self, part: int) -> list[tuple[int, int]]:
+        """The same, cut into what is read at a time."""
+        first, stop = self.bounds(part)
+        return [(start, min(start + PIECE_ROWS, stop)) for start in range(first, stop, PIECE_ROWS)]
 
     def missing(self) -> list[int]:
         """The parts that are still to be done."""
@@ -60,6 +77,34 @@ class Job:
         """How many images the finished parts hold."""
         missing = sum(stop - start for start, stop in map(self.bounds, self.missing()))
         return self.total - missing
+
+
+def parts_folder(out: Path) -> Path:
+    """The folder beside the table in which its parts are kept."""
+    return out.with_name(f".{out.name}.parts")
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Keeps other runs from writing the same table; leaves nothing behind when nothing was done.
+
+    Raises:
+        InvalidValue: another run is at it.
+    """
+    folder = parts_folder(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InvalidValue(
+                f"another run is writing `{out}`; wait for it, or name another file with --out"
+            ) from None
+        try:
+            yield
+        finally:
+            if folder.exists() and [path.name for path in folder.iterdir()] == [LOCK]:
+                shutil.rmtree(folder)
 
 
 def plan(out: Path, source: Source, manifest: Manifest, *, overwrite: bool = False) -> Job:
@@ -74,7 +119,6 @@ def plan(out: Path, source: Source, manifest: Manifest, *, overwrite: bool = Fal
     image = manifest.require_image()
     row_bytes = image.channels * image.height * image.width
     part_rows = min(MOST_PART_ROWS, max(1, PART_BYTES // row_bytes // BATCH_ROWS) * BATCH_ROWS)
-    job = Job(out, out.with_name(f".{out.name}.parts"), len(source), part_rows)
     state = {
         "format": 1,
         "model": {"name": manifest.name, "version": manifest.version},
@@ -82,17 +126,23 @@ def plan(out: Path, source: Source, manifest: Manifest, *, overwrite: bool = Fal
         "images": source.fingerprint(),
         "part_rows": part_rows,
     }
-    _take_up(job.folder, state, overwrite=overwrite)
-    return job
+    _take_up(parts_folder(out), state, overwrite=overwrite)
+    return Job(out, len(source), part_rows)
 
 
-def run_here(job: Job, source: Source, encoder: BulkEncoder, progress: Progress) -> None:
-    """Does the missing parts in this process; the next part is read while one is encoded."""
+def run_parts(
+    job: Job, parts: list[int], *, source: Source, encoder: BulkEncoder, progress: Progress
+) -> None:
+    """Does these parts in this process; the next piece is read while one is encoded."""
+    pieces = [piece for part in parts for piece in job.pieces(part)]
     with ThreadPoolExecutor(1, thread_name_prefix="rfvae-next") as reader:
-        for part, chunk in _ahead(
-            reader, source, [(part, *job.bounds(part)) for part in job.missing()]
-        ):
-            write_part(job.parts[part], encoder.encode(chunk, progress.advance), encoder.columns)
+        encoded = encoder.encode(_ahead(reader, source, pieces))
+        for part in parts:
+            rows = []
+            for piece in islice(encoded, len(job.pieces(part))):
+                rows.append(piece)
+                progress.advance(len(piece.ids))
+            write_part(job.file(part), Rows.joined(rows), encoder.columns)
 
 
 def finish(job: Job, columns: list[str]) -> None:
@@ -102,22 +152,22 @@ def finish(job: Job, columns: list[str]) -> None:
 
 
 def _ahead(
-    reader: ThreadPoolExecutor, source: Source, wanted: Iterable[tuple[int, int, int]]
-) -> Iterable[tuple[int, Chunk]]:
-    upcoming: list[tuple[int, Any]] = []
-    for part, start, stop in wanted:
-        upcoming.append((part, reader.submit(source.read, start, stop)))
-        if len(upcoming) > 1:
-            first, chunk = upcoming.pop(0)
-            yield first, chunk.result()
-    for part, chunk in upcoming:
-        yield part, chunk.result()
+    reader: ThreadPoolExecutor, source: Source, pieces: Iterable[tuple[int, int]]
+) -> Iterator[Chunk]:
+    upcoming: Future[Chunk] | None = None
+    for start, stop in pieces:
+        current, upcoming = upcoming, reader.submit(source.read, start, stop)
+        if current is not None:
+            yield current.result()
+    if upcoming is not None:
+        yield upcoming.result()
 
 
 def _take_up(folder: Path, state: dict[str, Any], *, overwrite: bool) -> None:
     path = folder / STATE
-    if overwrite and folder.exists():
-        shutil.rmtree(folder)
+    if overwrite:
+        for left in (*folder.glob("part-*"), *folder.glob(STATE)):
+            left.unlink()
     if path.exists() and json.loads(path.read_text()) != state:
         raise InvalidValue(
             f"`{folder}` holds parts of a run with other images or another model; pass --overwrite "

@@ -6,14 +6,19 @@ parts are those of a run on one machine, and so is the table, byte by byte.
 
 from __future__ import annotations
 
+import logging
+import os
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from service.bulk.command import BulkOptions, open_encoder, open_images
-from service.bulk.job import Job, Progress
-from service.bulk.tables import write_part
+from service.bulk.encoder import BulkEncoder
+from service.bulk.job import Job, Progress, run_parts
+from service.bulk.sources import Source
 from service.errors import ServiceError
 from service.settings import Settings
 
@@ -22,27 +27,47 @@ class PartWorker:
     """One actor: opens the model once, then does part after part."""
 
     def __init__(self, job: Job, options: BulkOptions, settings: Settings) -> None:
-        self._job = job
-        self._encoder = open_encoder(options, settings)
-        self._source = open_images(options, settings, self._encoder)
+        self._job, self._options, self._settings = job, options, settings
 
     def __call__(self, batch: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-        """Does the parts whose numbers are in `part`; answers how many images they held."""
-        return {"images": np.array([self._do(int(part)) for part in batch["part"]])}
+        """Does the parts whose numbers are in `part`; answers `images` done, and an `error`."""
+        watch = _Count()
+        try:
+            parts = batch["part"].tolist()
+            source, encoder = self._opened
+            run_parts(self._job, parts, source=source, encoder=encoder, progress=watch)
+            error = ""
+        except (ServiceError, OSError) as failure:  # as text, since Ray would add its stack trace
+            error = failure.detail if isinstance(failure, ServiceError) else str(failure)
+        return {"images": np.array([watch.images]), "error": np.array([error], object)}
 
-    def _do(self, part: int) -> int:
-        chunk = self._source.read(*self._job.bounds(part))
-        rows = self._encoder.encode(chunk, lambda _: None)
-        write_part(self._job.parts[part], rows, self._encoder.columns)
-        return len(chunk.ids)
+    @cached_property
+    def _opened(self) -> tuple[Source, BulkEncoder]:
+        encoder = open_encoder(self._options, self._settings)
+        return open_images(self._options, self._settings, encoder), encoder
+
+
+class _Count:
+    """Progress inside one actor."""
+
+    images = 0
+
+    def start(self, total: int, done: int) -> None:
+        """Nothing to show."""
+
+    def advance(self, images: int) -> None:
+        """Counts."""
+        self.images += images
 
 
 def run_on_ray(job: Job, options: BulkOptions, settings: Settings, progress: Progress) -> None:
     """Does the missing parts on the cluster that RAY_ADDRESS names, or on a local one.
 
     Raises:
-        ServiceError: Ray is not installed.
+        ServiceError: Ray is not installed, or a worker failed.
     """
+    # Ray's core would say on each run that its own actors cannot be restarted; failures are raised.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data
@@ -51,15 +76,54 @@ def run_on_ray(job: Job, options: BulkOptions, settings: Settings, progress: Pro
     missing = job.missing()
     if not missing:
         return
-    ray.init(ignore_reinit_error=True, log_to_driver=False)
-    parts = ray.data.from_items([{"part": part} for part in missing])
-    done = parts.repartition(len(missing)).map_batches(
-        PartWorker,
-        fn_constructor_args=(job, options, settings),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=len(missing)),
-        num_cpus=settings.lanes or 1,
-        num_gpus=1 if settings.device in ("cuda", "tensorrt") else 0,
+    started_here = not ray.is_initialized()
+    if started_here:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    try:
+        for batch in _answers(job, options, settings, missing):
+            if batch["error"][0]:
+                raise ServiceError(str(batch["error"][0]))
+            progress.advance(int(batch["images"][0]))
+    finally:
+        if started_here:
+            ray.shutdown()
+
+
+def _answers(job: Job, options: BulkOptions, settings: Settings, missing: list[int]) -> Any:
+    """What the workers answer, part by part."""
+    import ray.data
+
+    _quiet(ray.data.DataContext.get_current())
+    lanes = settings.lanes or 1  # not every core of the machine, which other actors share
+    on_worker = settings.model_copy(
+        update={"lanes": lanes, "model_repository": tuple(map(_whole, settings.model_repository))}
     )
-    for batch in done.iter_batches(batch_size=1):
-        progress.advance(int(batch["images"].sum()))
+    done = (
+        ray.data.from_items([{"part": part} for part in missing])
+        .repartition(len(missing))
+        .map_batches(
+            PartWorker,
+            fn_constructor_args=(
+                replace(job, out=_whole(job.out)),
+                replace(options, source=_whole(options.source)),
+                on_worker,
+            ),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=len(missing)),
+            num_cpus=lanes,
+            num_gpus=1 if settings.device in ("cuda", "tensorrt") else 0,
+        )
+    )
+    return done.iter_batches(batch_size=1)
+
+
+def _whole(path: Any) -> Any:
+    """Workers may run in another folder."""
+    return path.absolute()
+
+
+def _quiet(context: Any) -> None:
+    """Only this command's own progress is shown."""
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)

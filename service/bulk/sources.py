@@ -6,10 +6,10 @@ A source has a fixed order and can read any range of it, so that work can be cut
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -23,6 +23,7 @@ from service.codecs.spec import ImageSpec, Pixels
 from service.errors import InvalidValue, MalformedInput, TooManyPixels
 from service.runtime.threads import cpu_budget
 
+GROUP_ROWS: Final = 32  # image files that a thread takes at a time
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 
 
@@ -43,6 +44,11 @@ class Reading:
     image_column: str = "image"
     id_column: str | None = None
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one image as the model takes it."""
+        return self.spec.channels * self.spec.height * self.spec.width
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -58,6 +64,10 @@ class Chunk:
 
 class Source(Protocol):
     """Images in a fixed order."""
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one image as the model takes it."""
 
     def __len__(self) -> int: ...
 
@@ -91,7 +101,8 @@ class FolderSource:
     """Every image file below a folder, by name; the id is the path inside the folder."""
 
     def __init__(self, folder: Path, reading: Reading) -> None:
-        self._folder, self._reading = folder, reading
+        self._folder, self._files = folder, _Files(reading)
+        self.row_bytes = reading.row_bytes
         found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
         self._ids = sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
         if not self._ids:
@@ -107,13 +118,7 @@ class FolderSource:
 
     def read(self, start: int, stop: int) -> Chunk:
         ids = self._ids[start:stop]
-        files = self._threads.map(lambda name: (self._folder / name).read_bytes(), ids)
-        decoded = self._threads.map(partial(_decode, self._reading), ids, files)
-        return _chunk(ids, list(decoded), self._reading.spec)
-
-    @cached_property
-    def _threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(cpu_budget().cores, thread_name_prefix="rfvae-read")
+        return self._files.chunk(ids, lambda index: (self._folder / ids[index]).read_bytes())
 
 
 class NpySource:
@@ -121,9 +126,10 @@ class NpySource:
 
     def __init__(self, path: Path, reading: Reading) -> None:
         self._path, self._reading = path, reading
+        self.row_bytes = reading.row_bytes
         try:
             self._array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except ValueError:
+        except (ValueError, EOFError):
             raise MalformedInput(
                 f"`{path}` must be a plain array as `numpy.save` writes it; it is damaged or holds "
                 "Python objects, which are never unpickled"
@@ -148,7 +154,8 @@ class ParquetSource:
     """A column of image files: bytes, or a struct with a field `bytes`."""
 
     def __init__(self, path: Path, reading: Reading) -> None:
-        self._path, self._reading = path, reading
+        self._path, self._files = path, _Files(reading)
+        self.row_bytes = reading.row_bytes
         try:
             self._file = parquet().ParquetFile(path)
         except (OSError, ValueError) as error:
@@ -186,10 +193,7 @@ class ParquetSource:
             files.extend(_bytes_of(value) for value in table.column(0).to_pylist())
             ids.extend(map(str, table.column(1).to_pylist() if len(self._columns) > 1 else ()))
         ids = ids or [str(row) for row in range(start, start + len(files))]
-        decoded = [
-            _decode(self._reading, name, file) for name, file in zip(ids, files, strict=True)
-        ]
-        return _chunk(ids, decoded, self._reading.spec)
+        return self._files.chunk(ids, files.__getitem__)
 
     def _group(self, group: int) -> Any:
         """A row group; the last one stays in memory, as parts are read in order."""
@@ -199,21 +203,40 @@ class ParquetSource:
         return self._loaded[1]
 
 
-def _decode(reading: Reading, name: str, data: bytes) -> Pixels | None:
-    """uint8 (1, channels, height, width); None for a damaged image that may be skipped."""
-    try:
-        return decode_image(data, reading.spec, max_pixels=reading.max_pixels).images
-    except (MalformedInput, TooManyPixels) as error:
-        if reading.skip_damaged:
-            return None
-        text = f"`{name}`: {error.detail}; remove it, or pass --skip-damaged"
-        raise type(error)(text) from None
+class _Files:
+    """Decodes image files on every core."""
 
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
 
-def _chunk(ids: list[str], decoded: Sequence[Pixels | None], spec: ImageSpec) -> Chunk:
-    blank = np.zeros((1, spec.channels, spec.height, spec.width), np.uint8)
-    images = np.concatenate([blank if one is None else one for one in decoded])
-    return Chunk(ids, images, np.array([one is None for one in decoded], np.bool_))
+    def chunk(self, ids: list[str], bytes_of: Callable[[int], bytes]) -> Chunk:
+        """The images of these ids; `bytes_of` an index among them is called in several threads."""
+
+        def decode(start: int) -> list[Pixels | None]:
+            group = range(start, min(start + GROUP_ROWS, len(ids)))
+            return [self._decode(ids[index], bytes_of(index)) for index in group]
+
+        groups = self._threads.map(decode, range(0, len(ids), GROUP_ROWS))
+        decoded = [one for group in groups for one in group]
+        spec = self._reading.spec
+        blank = np.zeros((1, spec.channels, spec.height, spec.width), np.uint8)
+        images = np.concatenate([blank if one is None else one for one in decoded])
+        return Chunk(ids, images, np.array([one is None for one in decoded], np.bool_))
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(cpu_budget().cores, thread_name_prefix="rfvae-read")
+
+    def _decode(self, name: str, data: bytes) -> Pixels | None:
+        """uint8 (1, channels, height, width); None for a damaged image that may be skipped."""
+        reading = self._reading
+        try:
+            return decode_image(data, reading.spec, max_pixels=reading.max_pixels).images
+        except (MalformedInput, TooManyPixels) as error:
+            if reading.skip_damaged:
+                return None
+            text = f"`{name}`: {error.detail}; remove it, or pass --skip-damaged"
+            raise type(error)(text) from None
 
 
 def _bytes_of(value: Any) -> bytes:

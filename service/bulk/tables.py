@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,12 @@ class Rows:
 
     ids: list[str]
     numbers: npt.NDArray[np.float32]
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Rows]) -> Rows:
+        """All of them, in order."""
+        ids = [name for piece in pieces for name in piece.ids]
+        return cls(ids, np.concatenate([piece.numbers for piece in pieces]))  # (n, columns)
 
 
 def number_columns(names: Sequence[str], dims: Sequence[int]) -> list[str]:
@@ -59,22 +66,30 @@ def table_format(out: Path) -> str:
 
 def write_part(path: Path, rows: Rows, columns: Sequence[str]) -> None:
     """Writes one part, whole or not at all."""
-    part = path.with_suffix(f"{path.suffix}.{os.getpid()}.tmp")
-    if path.suffix == ".csv":
-        _write_csv(part, rows)
-    else:
-        parquet().write_table(_arrow(rows, columns), part)
-    os.replace(part, path)
+    with _replacing(path, path.parent) as part:
+        if path.suffix == ".csv":
+            _write_csv(part, rows)
+        else:
+            parquet().write_table(_arrow(rows, columns), part)
 
 
 def join_parts(parts: Sequence[Path], out: Path, columns: Sequence[str]) -> None:
     """Writes the parts as one table, whole or not at all."""
-    whole = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    if out.suffix == ".csv":
-        _join_csv(parts, whole, columns)
-    else:
-        _join_parquet(parts, whole)
-    os.replace(whole, out)
+    with _replacing(out, parts[0].parent) as whole:
+        if out.suffix == ".csv":
+            _join_csv(parts, whole, columns)
+        else:
+            _join_parquet(parts, whole)
+
+
+@contextmanager
+def _replacing(path: Path, folder: Path) -> Iterator[Path]:
+    """A file in `folder` that becomes `path` once it is whole and on the disk."""
+    new = folder / f"{path.name}.{os.getpid()}.tmp"
+    yield new
+    with new.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(new, path)
 
 
 def parquet() -> Any:

@@ -3,6 +3,8 @@
 import csv
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,7 @@ def test_encode_keeps_a_row_for_a_damaged_image(
     [
         (["nowhere.npy", "--out", "t.csv"], 1, "error: `nowhere.npy` does not exist; name a"),
         (["{npy}", "--out", "t.txt"], 1, "error: `--out` must end in .csv or .parquet; got"),
+        (["{npy}", "--out", "/proc/t.csv"], 1, "error: `/proc/.t.csv.parts` cannot be read or wr"),
         (["{npy}", "--out", "t.csv", "--model", "oval"], 1, "error: `model` must be one of `tiny`"),
         (["{npy}", "--out", "t.csv", "--version", "9"], 1, "error: `version` of model `tiny` must"),
         (["{npy}", "--out", "t.csv", "--device", "tpu"], 2, "error: Setting `device`: input"),
@@ -74,24 +77,49 @@ def test_encode_refuses_in_one_line(
     assert result.stderr.count("\n") == 1
 
 
-def test_encode_says_how_to_go_on_when_it_is_interrupted(repository: Path, tmp_path: Path) -> None:
-    many = tmp_path / "many.npy"
-    np.lib.format.open_memmap(many, "w+", np.uint8, (2_000_000, SIZE, SIZE)).flush()
-    command = [*COMMAND, "encode", many, "--out", tmp_path / "t.csv", "--models", repository]
+@contextmanager
+def _running(repository: Path, source: Path, out: Path) -> "Iterator[subprocess.Popen[str]]":
+    """A run that has written its first part."""
+    command = [*COMMAND, "encode", source, "--out", out, "--models", repository]
     running = subprocess.Popen(
         [*map(str, command)], stderr=subprocess.PIPE, text=True, env=environment()
     )
-    parts = tmp_path / ".t.csv.parts"
     try:
-        while not (parts / "part-000000.csv").exists():
+        while not (out.parent / f".{out.name}.parts/part-000000{out.suffix}").exists():
             assert running.poll() is None
-        running.send_signal(signal.SIGINT)
-        _, errors = running.communicate(timeout=60)
+        yield running
     finally:
         running.kill()
+        running.communicate()
+
+
+def test_encode_says_how_to_go_on_when_it_is_interrupted(repository: Path, tmp_path: Path) -> None:
+    many = tmp_path / "many.npy"
+    np.lib.format.open_memmap(many, "w+", np.uint8, (2_000_000, SIZE, SIZE)).flush()
+
+    with _running(repository, many, tmp_path / "t.csv") as running:
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
 
     assert running.returncode == 130
     assert errors.splitlines()[-1] == "stopped; the same command goes on from here"
+
+
+def test_encode_that_was_killed_goes_on_to_the_same_bytes(repository: Path, tmp_path: Path) -> None:
+    many = tmp_path / "many.npy"
+    images = np.random.default_rng(0).integers(0, 256, (24_000, SIZE, SIZE), dtype=np.uint8)
+    np.save(many, images)
+    whole, killed = tmp_path / "whole.parquet", tmp_path / "killed.parquet"
+
+    assert _encode(repository, many, "--out", whole).returncode == 0
+    with _running(repository, many, killed) as running:
+        running.kill()
+    again = _encode(repository, many, "--out", killed)
+
+    assert again.stderr.startswith("going on: ")
+    assert ", 8 columns, by `tiny` version 1" in again.stdout
+    assert killed.read_bytes() == whole.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {many.name, whole.name, killed.name}
 
 
 def test_lines_say_how_far_it_is_every_ten_seconds() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from service.bulk import job as jobs
 from service.bulk.encoder import BulkEncoder
-from service.bulk.job import Job, finish, plan, run_here
+from service.bulk.job import Job, finish, held, plan, run_parts
 from service.bulk.sources import Reading, Source, open_source
 from service.errors import InvalidValue
 from tests.service.conftest import RELEVANT, Pixels
@@ -41,7 +41,7 @@ def source(npy: Path, reading: Reading) -> Source:
 
 def _run(out: Path, source: Source, encoder: BulkEncoder, watch: Watch | None = None) -> Job:
     job = plan(out, source, encoder.model.manifest)
-    run_here(job, source, encoder, watch or Watch())
+    run_parts(job, job.missing(), source=source, encoder=encoder, progress=watch or Watch())
     finish(job, encoder.columns)
     return job
 
@@ -97,3 +97,30 @@ def test_table_that_exists_is_kept(tmp_path: Path, source: Source, encoder: Bulk
     with pytest.raises(InvalidValue, match=r"exists; pass --overwrite, or name another file"):
         plan(out, source, encoder.model.manifest)
     assert out.read_text() == "precious"
+
+
+def test_table_that_another_run_writes_is_left_to_it(tmp_path: Path) -> None:
+    out = tmp_path / "t.csv"
+
+    with (
+        held(out),
+        pytest.raises(InvalidValue, match=r"another run is writing `.*`; wait for it, or name"),
+        held(out),
+    ):
+        pass
+
+
+def test_run_that_did_nothing_leaves_nothing(tmp_path: Path) -> None:
+    with held(tmp_path / "t.csv"):
+        pass
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_are_cut_into_pieces_that_are_whole_batches() -> None:
+    job = Job(Path("t.csv"), total=1500, part_rows=1024)
+
+    assert [job.pieces(part) for part in range(2)] == [
+        [(0, 512), (512, 1024)],
+        [(1024, 1500)],
+    ]

@@ -82,6 +82,14 @@ def test_npy_of_objects_is_refused(tmp_path: Path, reading: Reading) -> None:
         open_source(path, reading)
 
 
+def test_npy_without_content_is_refused(tmp_path: Path, reading: Reading) -> None:
+    path = tmp_path / "empty.npy"
+    path.touch()
+
+    with pytest.raises(MalformedInput, match=r"must be a plain array as `numpy\.save` writes it"):
+        open_source(path, reading)
+
+
 def test_npy_of_another_shape_is_refused_at_once(tmp_path: Path, reading: Reading) -> None:
     path = tmp_path / "flat.npy"
     np.save(path, np.zeros((3, 5), np.uint8))
