@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.charts import INK, MUTED, relevance_figure, training_figure
+from training.column_figures import effects_figure, explained_figure, explained_variance
 from training.data import ImageSource
 from training.encoding import encode_means, sample_indices
 from training.networks import VAE
@@ -44,11 +45,7 @@ def draw_report_figures(
     """Draw all figures of a run into `folder`; returns their paths."""
     folder.mkdir(exist_ok=True)
     rows = ordered_rows(report)[:MAX_ROWS]
-    figures = {
-        "reconstructions": reconstructions_figure(*_reconstruct(vae, source)),
-        "traversals": traversals_figure(_traverse(vae, source, rows), rows),
-        "relevance": relevance_figure(rows),
-    }
+    figures = {**_sample_figures(vae, source, report, rows), "relevance": relevance_figure(rows)}
     if log:
         figures["training"] = training_figure(log, relevant_dims=report["relevant_dims"])
     paths = []
@@ -56,6 +53,22 @@ def draw_report_figures(
         paths.append(folder / f"{name}.png")
         save_figure(figure, paths[-1])
     return paths
+
+
+def _sample_figures(
+    vae: VAE, source: ImageSource, report: dict[str, Any], rows: Sequence[Row]
+) -> dict[str, Figure]:
+    """Images are shown; of rows of numbers, what happens to each column."""
+    if len(vae.image_shape) == 3:
+        return {
+            "reconstructions": reconstructions_figure(*_reconstruct(vae, source)),
+            "traversals": traversals_figure(_traverse(vae, source, rows), rows),
+        }
+    columns = report["columns"]
+    return {
+        "reconstructions": explained_figure(explained_variance(vae, source), columns),
+        "traversals": effects_figure(rows, columns),
+    }
 
 
 def save_figure(figure: Figure, path: Path) -> None:

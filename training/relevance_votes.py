@@ -16,6 +16,7 @@ KL_NATS = 0.1
 ACTIVE_VARIANCE = 0.01  # squared prior standard deviations (arXiv 1509.00519)
 SENSITIVITY_SHARE = 0.01
 TRAVERSAL_SHARE = 0.0025  # of the image's pixels: 10 of 64 x 64
+TRAVERSAL_SPREAD = 0.1  # standard deviations of a row's columns, summed
 INFORMATION_NATS = 0.1
 STRONG_KL_NATS = 0.5
 
@@ -40,8 +41,9 @@ class Evidence:
         active_variance: Variance of mu over the images.
         decoder_sensitivity: Squared slope of the decoder times `active_variance`, squared pixels.
         sensitivity_share: Its part of all dimensions' decoder sensitivity, [0, 1].
-        traversal_effect: Pixels that its sweep changes.
-        n_pixels: Pixels of an image.
+        traversal_effect: Pixels that its sweep changes; of a row of numbers, the columns' changes
+            in their standard deviations, summed.
+        n_pixels: Pixels of an image; None for rows of numbers.
         mutual_information: Nats between the image and its sampled code.
     """
 
@@ -53,7 +55,7 @@ class Evidence:
     decoder_sensitivity: float
     sensitivity_share: float
     traversal_effect: float
-    n_pixels: int
+    n_pixels: int | None
     mutual_information: float
 
 
@@ -64,9 +66,15 @@ def votes_of(evidence: Evidence) -> dict[str, bool | None]:
         "kl": evidence.mean_kl >= KL_NATS,
         "active_variance": evidence.active_variance > ACTIVE_VARIANCE,
         "sensitivity": evidence.sensitivity_share >= SENSITIVITY_SHARE,
-        "traversal": evidence.traversal_effect >= TRAVERSAL_SHARE * evidence.n_pixels,
+        "traversal": evidence.traversal_effect >= _traversal_threshold(evidence),
         "mutual_information": evidence.mutual_information >= INFORMATION_NATS,
     }
+
+
+def _traversal_threshold(evidence: Evidence) -> float:
+    if evidence.n_pixels is None:
+        return TRAVERSAL_SPREAD
+    return TRAVERSAL_SHARE * evidence.n_pixels
 
 
 def is_relevant(evidence: Evidence) -> bool:
@@ -99,7 +107,11 @@ _WORDS: dict[str, Callable[[Evidence], str]] = {
     "kl": lambda e: f"mean KL {e.mean_kl:.3g} nats",
     "active_variance": lambda e: f"variance of mu {e.active_variance:.2g}",
     "sensitivity": lambda e: f"{e.sensitivity_share:.1%} of the decoder's sensitivity",
-    "traversal": lambda e: f"a traversal that changes {e.traversal_effect:.1f} pixels",
+    "traversal": lambda e: (
+        f"a traversal that changes {e.traversal_effect:.1f} pixels"
+        if e.n_pixels is not None
+        else f"a traversal that moves columns by {e.traversal_effect:.2f} standard deviations"
+    ),
     "mutual_information": lambda e: f"mutual information {e.mutual_information:.2f} nats",
 }
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from training.checkpoint import read_checkpoint, restore
 from training.config import Config, config_toml
 from training.data import ImageSource, open_images
+from training.data.standardization import standardization_of
 from training.errors import ConfigError, DataError, RunError, TrainingError
 from training.fit import Hooks, fit, new_state
 from training.location import Locations, located, locations_of
@@ -196,7 +197,7 @@ def _with_steps(config: Config, steps: int | None) -> Config:
 
 
 def _describe(config: Config, images: ImageSource, device: torch.device) -> dict[str, Any]:
-    factors = images.factors
+    factors, vectors = images.factors, standardization_of(images)
     return {
         "format_version": FORMAT_VERSION,
         "status": "running",
@@ -209,6 +210,7 @@ def _describe(config: Config, images: ImageSource, device: torch.device) -> dict
             "n_images": images.n_images,
             "factor_names": list(factors.factor_names) if factors else None,
             "factor_sizes": list(factors.factor_sizes) if factors else None,
+            **({} if vectors is None else vectors.facts()),
         },
         "data_paths": locations_of(config.data),
         "seed": config.run.seed,

@@ -10,6 +10,7 @@ from rich.console import Console
 from sklearn.datasets import load_digits
 
 from training import evaluate as evaluate_module
+from training import evidence as evidence_module
 from training import report as report_module
 from training.data.sprites import Sprites
 from training.errors import DataError, RunError
@@ -32,8 +33,8 @@ def few_images():
         patch.setattr(evaluate_module, "SAMPLE_IMAGES", 200)
         patch.setattr(evaluate_module, "DCI_REFITS", 0)
         patch.setattr(report_module, "MAX_IMAGES", 100)
-        patch.setattr(report_module, "SENSITIVITY_IMAGES", 10)
-        patch.setattr(report_module, "TRAVERSAL_IMAGES", 3)
+        patch.setattr(evidence_module, "SENSITIVITY_IMAGES", 10)
+        patch.setattr(evidence_module, "TRAVERSAL_IMAGES", 3)
         yield
 
 

@@ -11,6 +11,7 @@ from onnx_export.request import Request
 from onnx_export.trained_run import doubts, read_run
 from service.models.artifact import load_manifest
 from service.runtime.engine import Engine
+from training import evidence as evidence_module
 from training import report as report_module
 from training.checkpoint import load_model
 from training.cli import main
@@ -36,7 +37,8 @@ def run_dir(tmp_path_factory, make_config):
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch):
     for name, n in (("MAX_IMAGES", 100), ("SENSITIVITY_IMAGES", 10), ("TRAVERSAL_IMAGES", 3)):
-        monkeypatch.setattr(report_module, name, n)
+        module = report_module if name == "MAX_IMAGES" else evidence_module
+        monkeypatch.setattr(module, name, n)
 
 
 def test_pruned_run_decodes_as_the_full_model_with_the_rest_at_its_mean(run_dir, tmp_path):

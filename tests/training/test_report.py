@@ -7,11 +7,15 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from training import evidence as evidence_module
 from training import report as report_module
+from training.checkpoint import load_model
+from training.config import parse_config
 from training.data import GroundTruth
 from training.errors import DataError, RunError
 from training.objective import bernoulli_reconstruction
-from training.report import gate_has_a_vote, relevance_report, report_run, report_table
+from training.report import gate_has_a_vote, open_run_images, relevance_report, report_run
+from training.report_text import report_table
 from training.runs import start_run
 
 INFO = {"status": "finished", "step": 8, "seed": 1, "updated": "2026-01-02T03:04:05+00:00"}
@@ -167,7 +171,8 @@ def test_report_table_lists_relevant_dimensions_first():
 def run_dir(tmp_path, make_config, monkeypatch):
     """A run of eight steps, and a report that looks at few images."""
     for name, n in (("MAX_IMAGES", 200), ("SENSITIVITY_IMAGES", 10), ("TRAVERSAL_IMAGES", 3)):
-        monkeypatch.setattr(report_module, name, n)
+        module = report_module if name == "MAX_IMAGES" else evidence_module
+        monkeypatch.setattr(module, name, n)
     start_run(make_config(), tmp_path / "run", console=Console(file=io.StringIO()))
     return tmp_path / "run"
 
@@ -219,3 +224,55 @@ def test_report_run_refuses_other_images_than_it_was_trained_on(run_dir):
 def test_report_run_of_a_folder_that_is_no_run_says_so(tmp_path):
     with pytest.raises(RunError, match=r"is not a run folder: `run.json` cannot be read"):
         report_run(tmp_path)
+
+
+@pytest.fixture
+def vector_run(tmp_path):
+    """A run of a few steps on a table, with columns of very different units."""
+    rng = np.random.default_rng(0)
+    size = rng.standard_normal(300)
+    table = np.stack([170 + 9 * size, 310 + 0.1 * size, rng.standard_normal(300)], axis=1)
+    path = tmp_path / "people.csv"
+    np.savetxt(path, table, delimiter=",", header="height,temperature,noise", comments="")
+    tables = {
+        "data": {"name": "vectors", "path": str(path), "standardize": True, "holdout": 0.1},
+        "model": {"latent_dim": 2, "hidden_units": 8, "initialization": "kaiming"},
+        "objective": {"likelihood": "gaussian"},
+        "discriminator": {"hidden_units": 8, "hidden_layers": 1},
+        "run": {"steps": 20, "batch_size": 32, "threads": 1, "device": "cpu"},
+    }
+    run_dir = tmp_path / "run"
+    start_run(parse_config(tables, origin="test"), run_dir, console=Console(quiet=True))
+    return run_dir, table
+
+
+def test_report_run_of_rows_says_what_moves_each_column(vector_run):
+    run_dir, _ = vector_run
+    file = io.StringIO()
+    report = report_run(run_dir, console=Console(file=file, width=200))
+    assert report["columns"] == ["height", "temperature", "noise"]
+    assert [len(row["column_effects"]) for row in report["dims"]] == [3, 3]
+    text = file.getvalue()
+    assert "columns" in text
+    assert "pixels" not in text
+    assert "held out: ELBO" in text
+    assert "nats a row on 30 rows never seen" in text
+    for name in ("reconstructions", "traversals", "relevance", "training"):
+        assert (run_dir / f"figures/{name}.png").stat().st_size > 1000
+
+
+def test_run_of_rows_keeps_what_its_columns_were_shifted_and_divided_by(vector_run):
+    run_dir, table = vector_run
+    data = json.loads((run_dir / "run.json").read_text())["data"]
+    np.testing.assert_allclose(data["offset"], table.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(data["scale"], table.std(axis=0), rtol=1e-12)
+
+
+def test_run_of_rows_is_looked_at_with_its_own_numbers(vector_run):
+    run_dir, table = vector_run
+    info = json.loads((run_dir / "run.json").read_text())
+    info["data"]["offset"] = [0.0, 0.0, 0.0]
+    (run_dir / "run.json").write_text(json.dumps(info))
+    source = open_run_images(load_model(run_dir))
+    indices = torch.arange(source.n_images)
+    assert source.images(indices)[:, 0].mean() == pytest.approx(170 / table[:, 0].std(), rel=0.01)

@@ -10,6 +10,7 @@ from training.data.image_folder import ImageFolder, image_files, looks_gray
 from training.data.parts import Part, split_indices
 from training.data.public_files import PUBLIC
 from training.data.source import ImageSource
+from training.data.standardization import Standardization
 from training.data.stored_images import StoredImages
 from training.data.tables import Vectors, read_factor_table
 from training.errors import DataError
@@ -20,13 +21,19 @@ _FOLDERS = ("celeba", "3dchairs")
 LISTED = 5  # names in a message
 
 
-def open_images(config: DataConfig) -> ImageSource:
+def open_images(
+    config: DataConfig, *, standardization: Standardization | None = None
+) -> ImageSource:
     """Open the set that `config` names, without the images that it holds out.
+
+    Args:
+        config: Its name, file and form.
+        standardization: Of vectors: that of a run, in the place of the table's own.
 
     Raises:
         DataError: The name is unknown, or the file is not what the name promises.
     """
-    whole = _open_whole(config)
+    whole = _open_whole(config, standardization)
     if config.holdout == 0:
         return whole
     return Part(whole, split_indices(whole.n_images, config.holdout)[0])
@@ -54,14 +61,14 @@ def known_names() -> list[str]:
     return [*DRAWN, *PUBLIC, IMAGES, VECTORS]
 
 
-def _open_whole(config: DataConfig) -> ImageSource:
+def _open_whole(config: DataConfig, standardization: Standardization | None) -> ImageSource:
     if config.name not in known_names():
         raise DataError(
             f"`data.name` must be one of {', '.join(known_names())}: got `{config.name}`; "
             "see `rfvae-train datasets`"
         )
     if config.path is not None:
-        return _open_path(config, config.path)
+        return _open_path(config, config.path, standardization)
     if config.name not in DRAWN:
         raise DataError(
             f"`{config.name}` is read and not drawn: give its file or folder as `data.path`"
@@ -70,7 +77,9 @@ def _open_whole(config: DataConfig) -> ImageSource:
     return drawn
 
 
-def _open_path(config: DataConfig, path: Path) -> ImageSource:
+def _open_path(
+    config: DataConfig, path: Path, standardization: Standardization | None
+) -> ImageSource:
     if config.name in DSPRITES:
         return _open_dsprites(config, path)
     if config.name in _FOLDERS:
@@ -82,7 +91,11 @@ def _open_path(config: DataConfig, path: Path) -> ImageSource:
             f"`{config.name}` is drawn and has no file: leave out `data.path`, or set `data.name` "
             f"to `{IMAGES}` or `{VECTORS}`"
         )
-    source = _open_vectors(config, path) if config.name == VECTORS else _open_any(config, path)
+    source = (
+        _open_vectors(config, path, standardization)
+        if config.name == VECTORS
+        else _open_any(config, path)
+    )
     if config.factors is not None:
         names = source.file_names if isinstance(source, ImageFolder) else None
         source.factors = read_factor_table(
@@ -101,13 +114,16 @@ def _open_dsprites(config: DataConfig, path: Path) -> DspritesFile:
     return images
 
 
-def _open_vectors(config: DataConfig, path: Path) -> Vectors:
+def _open_vectors(
+    config: DataConfig, path: Path, standardization: Standardization | None
+) -> Vectors:
     return Vectors(
         path.stem,
         path,
         key=config.key,
         columns=config.columns,
         standardize=config.standardize,
+        standardization=standardization,
     )
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data.array_files import open_array, require_file
 from training.data.factor_table import FactorTable, factor_table
+from training.data.standardization import Standardization, column_names
 from training.data.stored_images import hash_files
 from training.errors import DataError
 
@@ -38,8 +38,8 @@ class Vectors:
         path: CSV with a header, npy, npz or Parquet.
         key: Array of an npz file.
         columns: The ones to take; all by default.
-        standardize: Give each column mean 0 and standard deviation 1; `offset` and `scale` say
-            what was subtracted and divided by.
+        standardize: Give each column mean 0 and standard deviation 1; `standardization` says how.
+        standardization: That of the run that is looked at, in the place of the table's own.
     """
 
     source = "file"
@@ -52,18 +52,18 @@ class Vectors:
         key: str | None = None,
         columns: Sequence[str] | None = None,
         standardize: bool = False,
+        standardization: Standardization | None = None,
     ) -> None:
         self.name = name
         self._path = path
         table = _chosen(_read_numbers(path, key), columns, path=path)
-        self.columns = table.columns
-        width = len(table.columns)
-        self.offset = table.values.mean(axis=0) if standardize else np.zeros(width)
-        spread = table.values.std(axis=0) if standardize else np.ones(width)
-        self.scale = np.where(spread > 0, spread, 1.0)
-        self._rows = torch.from_numpy((table.values - self.offset) / self.scale).float()
+        if standardization is None:
+            make = Standardization.of_values if standardize else _unchanged
+            standardization = make(table.columns, table.values)
+        self.standardization = standardization
+        self._rows = standardization.standardized(table.values)
         self.n_images = len(self._rows)
-        self.image_shape = (width,)
+        self.image_shape = (len(table.columns),)
         self.factors: FactorTable | None = None
 
     def sha256(self) -> str:
@@ -75,6 +75,11 @@ class Vectors:
         if self._rows.device != indices.device:
             self._rows = self._rows.to(indices.device)
         return self._rows[indices]
+
+
+def _unchanged(columns: tuple[str, ...], values: NDArray[np.float64]) -> Standardization:
+    del values
+    return Standardization.none(columns)
 
 
 def read_factor_table(
@@ -150,6 +155,14 @@ def _chosen(table: NumberTable, columns: Sequence[str] | None, *, path: Path) ->
             )
         numbers = [table.columns.index(name) for name in columns]
         table = NumberTable(tuple(columns), table.values[:, numbers])
+    twice = [name for name in table.columns if table.columns.count(name) > 1]
+    if twice or "" in table.columns:
+        raise DataError(
+            f"columns need names of their own: `{path}` has "
+            f"{f'`{twice[0]}` twice' if twice else 'a column without a name'}; change its header"
+        )
+    if not len(table.values):
+        raise DataError(f"`{path}` has no rows: a table of vectors has one row a sample")
     bad = np.argwhere(~np.isfinite(table.values))
     if len(bad):
         row, column = bad[0]
@@ -194,7 +207,7 @@ def _read_csv(path: Path) -> tuple[list[str], Cells]:
             raise DataError(f"`{path}` has {len(row)} cells in line {number}, not {width}")
     if any(math.isnan(_number(cell)) for cell in rows[0]):
         return rows[0], rows[1:]
-    return [f"c{k}" for k in range(width)], rows
+    return [*column_names(width)], rows
 
 
 def _from_array(path: Path, key: str | None) -> NumberTable:
@@ -204,8 +217,7 @@ def _from_array(path: Path, key: str | None) -> NumberTable:
             f"vectors are rows of numbers, (n_rows, n_columns): `{path}` holds {values.dtype} of "
             f"shape {values.shape}"
         )
-    names = tuple(f"c{k}" for k in range(values.shape[1]))
-    return NumberTable(names, values.astype(np.float64))
+    return NumberTable(column_names(values.shape[1]), values.astype(np.float64))
 
 
 def _from_parquet(path: Path) -> NumberTable:

@@ -42,27 +42,28 @@ def decoder_sensitivity(decode: Decode, latents: Tensor, *, variances: Tensor) -
 def traversal_effect(
     decode: Decode, latents: Tensor, *, low: Tensor, high: Tensor, steps: int = 9
 ) -> Floats:
-    """Pixels that a dimension changes when it is swept from `low` to `high`.
+    """Pixels that a dimension changes when it is swept from `low` to `high`, or columns.
 
     The largest minus the smallest value that each pixel takes on the way (the ends alone miss a
     factor that repeats, such as an ellipse's turn), summed over pixels, mean over channels and
-    images.
+    images; of rows of numbers, summed over columns.
 
     Args:
-        decode: (batch, latent_dim) to images in [0, 1].
+        decode: (batch, latent_dim) to images in [0, 1], or to rows.
         latents: (batch, latent_dim), the images whose dimension is swept.
         low: (latent_dim,), start of the sweep, usually the 1 % quantile of mu.
         high: (latent_dim,), its end.
         steps: Frames of a sweep.
 
     Returns:
-        (latent_dim,), pixels, in [0, height * width].
+        (latent_dim,), pixels, in [0, height * width]; or the unit of the columns.
     """
     effects = []
     for dim in range(latents.shape[1]):
         frames = torch.stack([decode(row) for row in _sweep(latents, dim, low, high, steps)])
         change = frames.amax(dim=0) - frames.amin(dim=0)  # (batch, channels, height, width)
-        effects.append(change.mean(dim=(0, 1)).sum().item())
+        over = (0, 1) if change.ndim == 4 else (0,)  # (batch, n_columns) has no channels
+        effects.append(change.mean(dim=over).sum().item())
     return np.array(effects)
 
 

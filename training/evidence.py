@@ -1,0 +1,127 @@
+"""What a sample of images tells about each latent dimension, and how it stands in `report.json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.data import ImageSource
+from training.encoding import Encoded
+from training.metrics.aggregate_posterior import dimension_information
+from training.metrics.column_effects import column_effects, column_spread
+from training.metrics.decoder_effects import Decode, decoder_sensitivity, traversal_effect
+from training.networks import VAE
+from training.relevance_votes import Evidence, is_relevant, votes_of
+
+SENSITIVITY_IMAGES = 100  # as ARD-VAE (arXiv 2501.10901)
+TRAVERSAL_IMAGES = 25
+PERCENTS = (1, 5, 25, 50, 75, 95, 99)
+
+
+def gather_evidence(
+    vae: VAE,
+    encoded: Encoded,
+    source: ImageSource,
+    *,
+    relevance: Tensor,
+    gate_votes: bool,
+    seed: int,
+) -> list[Evidence]:
+    """All witnesses on every dimension.
+
+    Args:
+        vae: The model, in evaluation mode on the CPU.
+        encoded: A sample of images of `source`.
+        source: The images.
+        relevance: (latent_dim,), in [0, 1].
+        gate_votes: Whether the relevance says anything.
+        seed: Of the information estimate.
+    """
+    decode, n_pixels = _measured_decoder(vae, source, encoded)
+    variances = encoded.mu.var(dim=0, correction=0)  # (latent_dim,)
+    low, high = _range(encoded)
+    sensitivity = decoder_sensitivity(
+        decode, _spread_rows(encoded.mu, SENSITIVITY_IMAGES), variances=variances
+    )
+    effects = traversal_effect(
+        decode, _spread_rows(encoded.mu, TRAVERSAL_IMAGES), low=low, high=high
+    )
+    information = dimension_information(encoded.mu.numpy(), encoded.logvar.numpy(), seed=seed)
+    total = float(sensitivity.sum())
+    return [
+        Evidence(
+            dim=dim,
+            relevance=float(relevance[dim]),
+            gate_votes=gate_votes,
+            mean_kl=float(encoded.kl[:, dim].mean()),
+            active_variance=float(variances[dim]),
+            decoder_sensitivity=float(sensitivity[dim]),
+            sensitivity_share=float(sensitivity[dim]) / total if total else 0.0,
+            traversal_effect=float(effects[dim]),
+            n_pixels=n_pixels,
+            mutual_information=float(information[dim]),
+        )
+        for dim in range(vae.latent_dim)
+    ]
+
+
+def describe_evidence(evidence: Evidence, encoded: Encoded) -> dict[str, Any]:
+    """One entry of the report's `dims`."""
+    mu = encoded.mu[:, evidence.dim]
+    return {
+        "dim": evidence.dim,
+        "relevance": evidence.relevance,
+        "mean_kl": evidence.mean_kl,
+        "active_variance": evidence.active_variance,
+        "mu_mean": float(mu.mean()),
+        "mu_std": float(mu.std(correction=0)),
+        "mu_quantiles": quantiles(mu),
+        "decoder_sensitivity": evidence.decoder_sensitivity,
+        "sensitivity_share": evidence.sensitivity_share,
+        "traversal_effect": evidence.traversal_effect,
+        "mutual_information": evidence.mutual_information,
+        "votes": votes_of(evidence),
+        "relevant": is_relevant(evidence),
+    }
+
+
+def effects_on_columns(vae: VAE, encoded: Encoded, source: ImageSource) -> list[list[float]]:
+    """For each dimension, how its sweep moves each column of a model of rows.
+
+    In standard deviations of the column, from the 1 % to the 99 % quantile of mu.
+    """
+    decode, _ = _measured_decoder(vae, source, encoded)
+    low, high = _range(encoded)
+    found = column_effects(decode, _spread_rows(encoded.mu, TRAVERSAL_IMAGES), low=low, high=high)
+    return [[float(value) for value in row] for row in found]
+
+
+def quantiles(values: Tensor) -> dict[str, float]:
+    """By percent, as in the report."""
+    found = np.percentile(values.double().numpy(), PERCENTS)
+    return {str(percent): float(value) for percent, value in zip(PERCENTS, found, strict=True)}
+
+
+def _measured_decoder(vae: VAE, source: ImageSource, encoded: Encoded) -> tuple[Decode, int | None]:
+    """The decoder in the units of the votes, and the pixels of an image.
+
+    Pixels are in [0, 1]; columns, which have any unit, are brought to standard deviations.
+    """
+    if len(vae.image_shape) == 3:
+        return vae.decode, vae.image_shape[1] * vae.image_shape[2]
+    spread = column_spread(source.images(encoded.indices))
+    return (lambda z: vae.decode(z) / spread), None
+
+
+def _range(encoded: Encoded) -> tuple[Tensor, Tensor]:
+    low, high = (torch.quantile(encoded.mu, q, dim=0) for q in (0.01, 0.99))
+    return low, high
+
+
+def _spread_rows(table: Tensor, n: int) -> Tensor:
+    """`n` rows at equal distances, all of them if there are fewer."""
+    rows = np.unique(np.linspace(0, len(table) - 1, n).astype(np.int64))
+    return table[torch.from_numpy(rows)]
