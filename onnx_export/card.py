@@ -1,6 +1,7 @@
 """MODEL_CARD.md: where the model comes from, what it found, how good it is, what it cannot do."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from onnx_export.facts import public_config
 from onnx_export.markdown import table
@@ -18,6 +19,10 @@ _HALF_TURN = (
     "not ellipses of an angle between. A score that compares variances of values across angles is "
     "lowered by it."
 )
+_TRAVERSALS = {
+    True: "Latent traversals, most relevant dimension first",
+    False: "How each dimension's sweep moves each column, most relevant dimension first",
+}
 DATA_LIMITS = {"oval-dsprites": _HALF_TURN, "dsprites": _HALF_TURN}
 
 
@@ -43,28 +48,62 @@ def model_card(
         _title(manifest),
         _warnings(warnings),
         *notes,
-        _picture("traversal.png", "Latent traversals, most relevant dimension first", shown),
+        _picture("traversal.png", _TRAVERSALS[manifest.vector is None], shown),
+        _columns(manifest),
         _training(run, manifest),
         _factors(manifest),
         _picture("relevance.png", "Relevance and KL by dimension", shown),
         _disagreements(run.report["disagreements"]),
         score_section(run.evaluation),
         _checks(manifest),
-        _limits(run),
+        _limits(run, _words(manifest)),
         _settings(run),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _title(manifest: Manifest) -> str:
-    spec = manifest.image
     names = ", ".join(manifest.dimensions[dim].name for dim in manifest.relevant_dims)
-    shape = f"{spec.channels} x {spec.height} x {spec.width} (channels, height, width)"
     return (
         f"# {manifest.name}, version {manifest.version}\n\n"
-        f"Encodes and decodes images of {shape}, {spec.polarity.replace('_', ' ')}. Objective: "
+        f"Encodes and decodes {_samples(manifest)}. Objective: "
         f"{manifest.training.objective.upper()}. Of {manifest.latent_dim} latent dimensions it "
         f"found **{len(manifest.relevant_dims)} relevant**: {names or 'none'}."
+    )
+
+
+class _Words(NamedTuple):
+    sample: str
+    article: str
+    parts: str
+
+
+def _words(manifest: Manifest) -> _Words:
+    if manifest.vector is None:
+        return _Words("image", "an", "pixels")
+    return _Words("row", "a", "columns")
+
+
+def _samples(manifest: Manifest) -> str:
+    spec = manifest.image
+    if spec is None:
+        return f"rows of {manifest.sample.shape[0]} numbers"
+    shape = f"{spec.channels} x {spec.height} x {spec.width} (channels, height, width)"
+    return f"images of {shape}, {spec.polarity.replace('_', ' ')}"
+
+
+def _columns(manifest: Manifest) -> str:
+    """What a model of rows takes; the standardization is inside its graphs."""
+    vector = manifest.vector
+    if vector is None:
+        return ""
+    rows = [
+        (name, f"{offset:.6g}", f"{scale:.6g}")
+        for name, offset, scale in zip(vector.columns, vector.offset, vector.scale, strict=True)
+    ]
+    return (
+        f"## Columns\n\n{table(('column', 'offset', 'scale'), rows)}\n\nRows go in and come out "
+        "in these columns' own units; the model sees (value - offset) / scale."
     )
 
 
@@ -80,12 +119,12 @@ def _picture(name: str, caption: str, shown: set[str]) -> str:
 
 
 def _training(run: TrainedRun, manifest: Manifest) -> str:
-    facts = manifest.training
+    facts, samples = manifest.training, f"{_words(manifest).sample}s"
     rows = {
         "command": "`rfvae-train run config.toml --out RUN`, with the settings below",
-        "data": f"{facts.data_name} ({facts.data_source}), {facts.n_images:,} images",
+        "data": f"{facts.data_name} ({facts.data_source}), {facts.n_images:,} {samples}",
         "data SHA-256": f"`{facts.data_sha256}`",
-        "objective": f"{facts.objective}, {manifest.likelihood} likelihood",
+        "objective": f"{facts.objective}, {manifest.likelihood} likelihood{_scale(manifest)}",
         "seed": str(facts.seed),
         "steps": f"{facts.steps:,}",
         "time taken": f"{_duration(facts.seconds)} on `{run.info['device']}`",
@@ -93,6 +132,12 @@ def _training(run: TrainedRun, manifest: Manifest) -> str:
         "code, torch": f"{facts.code_version}, {facts.torch_version}",
     }
     return "## Training\n\n" + table(("", ""), rows.items())
+
+
+def _scale(manifest: Manifest) -> str:
+    """Of a Gaussian: what its pixels or standardized columns are thought to scatter by."""
+    scale = manifest.likelihood_scale
+    return f" of standard deviation {scale:.3g}" if manifest.likelihood == "gaussian" else ""
 
 
 def _factors(manifest: Manifest) -> str:
@@ -108,10 +153,11 @@ def _factors(manifest: Manifest) -> str:
         "sensitivity",
     )
     rows = [_factor_row(manifest.dimensions[dim]) for dim in order]
+    words = _words(manifest)
     return (
         f"## What it found\n\n{table(header, rows)}\n\nRule: {manifest.relevance_rule} Ranges are "
-        "quantiles of mu over the training images; sensitivity is how much the pixels change with "
-        "the dimension."
+        f"quantiles of mu over the training {words.sample}s; sensitivity is how much the "
+        f"{words.parts} change with the dimension."
     )
 
 
@@ -138,21 +184,23 @@ def _checks(manifest: Manifest) -> str:
     parity = manifest.parity
     batches = ", ".join(str(batch) for batch in parity.batches)
     rows = [(name, f"{getattr(parity, name):.1e}") for name in ("mu", "logvar", "image")]
+    unit = "; rows in units of each column's scale" if manifest.vector is not None else ""
     return (
         f"## Checks\n\nLargest difference between torch and ONNX Runtime, batches of {batches} "
-        f"(at most {parity.tolerance:g} is allowed):\n\n{table(('output', 'difference'), rows)}"
+        f"(at most {parity.tolerance:g} is allowed{unit}):\n\n"
+        f"{table(('output', 'difference'), rows)}"
     )
 
 
-def _limits(run: TrainedRun) -> str:
+def _limits(run: TrainedRun, words: _Words) -> str:
     lines = [
-        "It knows the kind of image it was trained on and nothing else. The service's novelty "
-        "figure says when an image is unlike the training data; values far outside the ranges "
-        "above mean the same.",
+        f"It knows the kind of {words.sample} it was trained on and nothing else. The service's "
+        f"novelty figure says when {words.article} {words.sample} is unlike the training data; "
+        "values far outside the ranges above mean the same.",
         "A factor is what varies in the data, found without labels. Its name was given by a "
         "person or is its number; neither says that it causes anything.",
-        "Values are posterior means: comparable between images of one version, not between "
-        "versions.",
+        f"Values are posterior means: comparable between {words.sample}s of one version, not "
+        "between versions.",
     ]
     if run.config.data.name in DATA_LIMITS:
         lines.append(DATA_LIMITS[run.config.data.name])

@@ -123,10 +123,10 @@ def _summarize(exported: Exported) -> None:
 
 
 def _checks(manifest: Manifest) -> list[str]:
-    parity = manifest.parity
+    parity, parts = manifest.parity, "pixels" if manifest.vector is None else "columns"
     return [
         f"torch and ONNX Runtime agree: mu {parity.mu:.1e}, logvar {parity.logvar:.1e}, "
-        f"pixels {parity.image:.1e} (at most {parity.tolerance:g})."
+        f"{parts} {parity.image:.1e} (at most {parity.tolerance:g})."
     ]
 
 
@@ -137,7 +137,7 @@ def _costs(reduction: Reduction) -> list[str]:
     return [
         describe(reduction.loss),
         *(
-            f"Speed here, one thread: {name} {after:.0f} images/s, float32 {before:.0f}."
+            f"Speed here, one thread: {name} {after:.0f}/s, float32 {before:.0f}."
             for name, (before, after) in speed.items()
         ),
     ]

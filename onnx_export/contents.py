@@ -22,6 +22,7 @@ from onnx_export.loss import describe, measure_loss, measure_speed, require_smal
 from onnx_export.network_graphs import Graphs, arrange, trace_graphs
 from onnx_export.quantize import Calibration, reduce_precision
 from onnx_export.request import Reduction, Request
+from onnx_export.row_units import in_row_units
 from onnx_export.sign import sign_folder
 from onnx_export.trained_run import TrainedRun
 from onnx_export.verify import Deviation, Engine, Reference, measure, parity, require_parity
@@ -80,10 +81,10 @@ def fill_folder(plan: Plan, folder: Path) -> Written:
         ExportError: torch and ONNX Runtime differ, or a reduced precision costs too much.
         ArtifactError: the service would refuse the folder.
     """
-    reference = Reference(plan.run.vae)
+    reference, vector = Reference(plan.run.vae, plan.run.vectors), plan.draft.vector
     graphs = arrange(trace_graphs(plan.run.vae), plan.request.arrangement)
     engine = _write_graphs(plan, graphs, folder)
-    deviations = measure(reference, engine, plan.inputs)
+    deviations = measure(reference, engine, plan.inputs, vector)
     require_parity(deviations)
     manifest = plan.draft.model_copy(update={"parity": parity(deviations)})
     reduction = None
@@ -100,6 +101,8 @@ def fill_folder(plan: Plan, folder: Path) -> Written:
 
 
 def _write_graphs(plan: Plan, graphs: Graphs, folder: Path) -> Engine:
+    if plan.run.vectors is not None:
+        graphs = in_row_units(graphs, plan.run.vectors)
     for name, graph in graphs.items():
         facts = graph_metadata(plan.draft, precision=plan.request.precision)
         (folder / f"{name}.onnx").write_bytes(serialize(tidy(graph, facts)))
@@ -108,24 +111,30 @@ def _write_graphs(plan: Plan, graphs: Graphs, folder: Path) -> Engine:
 
 def _reduce(plan: Plan, graphs: Graphs, full: Engine, folder: Path) -> tuple[Reduction, Parity]:
     """Replace the float32 graphs by smaller ones and say what that costs and brings."""
-    reference = Reference(plan.run.vae)
+    reference = Reference(plan.run.vae, plan.run.vectors)
     images = training_images(plan.run.loaded, 2 * N_CALIBRATION)
     calibration, fresh = images[::2], images[1::2]
     z = reference.encode(calibration)[0]
-    values: dict[str, Calibration] = {"encoder": {"image": calibration}, "decoder": {"z": z}}
+    inside = calibration  # what the graph sees before `in_row_units`
+    if plan.run.vectors is not None:
+        inside = plan.run.vectors.standardized(calibration.astype(np.float64)).numpy()
+    name, _ = plan.draft.sample.tensor
+    values: dict[str, Calibration] = {"encoder": {name: inside}, "decoder": {"z": z}}
     reduced = _write_graphs(
         plan,
         {
-            name: reduce_precision(graph, plan.request.precision, values[name])
-            for name, graph in graphs.items()
+            part: reduce_precision(graph, plan.request.precision, values[part])
+            for part, graph in graphs.items()
         },
         folder,
     )
     relevant = [plan.draft.dimensions[dim] for dim in plan.draft.relevant_dims]
-    loss = measure_loss(reference, reduced, fresh, dimensions=relevant)
+    loss = measure_loss(
+        reference, reduced, fresh, dimensions=relevant, is_image=plan.run.vectors is None
+    )
     require_small(loss, plan.request.max_error_percent)
     speed = measure_speed(full, reduced, fresh)
-    deviations = measure(reference, reduced, plan.inputs)
+    deviations = measure(reference, reduced, plan.inputs, plan.draft.vector)
     return Reduction(loss, speed), parity(deviations, _twice_the_largest(deviations))
 
 

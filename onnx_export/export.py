@@ -48,7 +48,7 @@ def _target(run: TrainedRun, request: Request) -> Path:
 
 def _plan(run: TrainedRun, request: Request, *, version: int, open_engine: OpenEngine) -> Plan:
     """Find whatever speaks against the export before anything is written."""
-    _require_images(run.vae.image_shape)
+    _require_channels(run.vae.image_shape)
     key = None if request.signing_key is None else load_private_key(request.signing_key)
     run = name_dimensions(run, request.names)
     inputs, warnings = _inputs_and_warnings(run, force=request.force)
@@ -57,25 +57,26 @@ def _plan(run: TrainedRun, request: Request, *, version: int, open_engine: OpenE
     if request.pruned:
         run, note = prune_run(run)
         notes.append(note)
-        inputs[0] = random_inputs(run.vae.image_shape, run.vae.latent_dim)
+        inputs[0] = random_inputs(run.vae.image_shape, run.vae.latent_dim, run.vectors)
     draft = draft_manifest(run, name=name, version=version, images=inputs[-1].images)
     if request.triton is not None:
         triton_folders(draft, request.triton)
     return Plan(run, request, draft, inputs, warnings, notes, open_engine, key)
 
 
-def _require_images(shape: Sequence[int]) -> None:
-    if len(shape) != 3 or shape[0] not in (1, 3):
+def _require_channels(shape: Sequence[int]) -> None:
+    if len(shape) == 3 and shape[0] not in (1, 3):
         raise ExportError(
-            "the service reads images of 1 or 3 channels: this model's samples have the shape "
-            f"{tuple(shape)}; use it from Python with `training.checkpoint.load_model`"
+            "the service reads images of 1 or 3 channels, and rows of numbers: this model's "
+            f"samples have the shape {tuple(shape)}; use it from Python with "
+            "`training.checkpoint.load_model`"
         )
 
 
 def _inputs_and_warnings(run: TrainedRun, *, force: bool) -> tuple[list[CheckInputs], list[str]]:
     """The best inputs come last: real images where they can be had."""
     warnings = doubts(run)
-    inputs = [random_inputs(run.vae.image_shape, run.vae.latent_dim)]
+    inputs = [random_inputs(run.vae.image_shape, run.vae.latent_dim, run.vectors)]
     try:
         inputs.append(real_inputs(run.loaded))
     except ExportError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnx_export.graphs import OPSET
-from onnx_export.inputs import Bytes
+from onnx_export.inputs import Samples
 from onnx_export.names import complete_names, parse_names
 from onnx_export.scores import scores
 from onnx_export.trained_run import TrainedRun
@@ -25,22 +25,32 @@ from service.models.artifact import (
     Parity,
     Quantiles,
     TrainingFacts,
+    VectorSpec,
 )
 from training.config import Config, config_sha256
+from training.data.standardization import Standardization
+from training.likelihood import Gaussian
+from training.networks import VAE
 from training.schedules import is_always_zero
 
+# In the order of the models that have them: BF-VAE-0, -1 and -2.
+BAYES_FACTOR_PRIORS = ("variance", "gamma", "gated-gamma")
 
-def draft_manifest(run: TrainedRun, *, name: str, version: int, images: Bytes) -> Manifest:
+
+def draft_manifest(run: TrainedRun, *, name: str, version: int, images: Samples) -> Manifest:
     """All that is known before the graphs are written; files and parity are placeholders."""
-    report = run.report
+    report, scale = run.report, likelihood_scale(run.vae)
+    plain = run.vectors is None and scale == 1
     return Manifest(
-        format_version=FORMAT_VERSION,
+        format_version=1 if plain else FORMAT_VERSION,
         name=name,
         version=version,
         created=run.info["updated"],
         training=training_facts(run),
-        image=image_spec(run.vae.image_shape, images),
+        image=None if run.vectors else image_spec(run.vae.image_shape, images),
+        vector=vector_spec(run.vectors) if run.vectors else None,
         likelihood=run.config.objective.likelihood,
+        likelihood_scale=scale,
         latent_dim=run.vae.latent_dim,
         dimensions=dimensions(report),
         relevant_dims=report["relevant_dims"],
@@ -101,16 +111,19 @@ def public_config(config: Config) -> Config:
 
 def objective_name(config: Config) -> str:
     """Which member of the family the settings describe."""
+    if config.objective.prior != "standard":
+        return f"bf-vae-{BAYES_FACTOR_PRIORS.index(config.objective.prior)}"
     if config.relevance.mode == "learned":
         return "rf-vae"
     if config.relevance.initial != 1:
         return "rf-vae-0"
     if not is_always_zero(config.objective.tc_weight):
-        return "factor-vae"
-    return "vae" if config.objective.kl_weight_min == 1 else "beta-vae"
+        return "factor-vae" if config.objective.tc_estimator == "discriminator" else "beta-tcvae"
+    plain = config.objective.kl_weight_min == 1 and config.objective.capacity is None
+    return "vae" if plain else "beta-vae"
 
 
-def image_spec(image_shape: Sequence[int], images: Bytes) -> ImageSpec:
+def image_spec(image_shape: Sequence[int], images: Samples) -> ImageSpec:
     """Shape, and polarity from the brightness of the border pixels, which show the background."""
     channels, height, width = image_shape
     edges = (images[..., 0, :], images[..., -1, :], images[..., 0], images[..., -1])
@@ -121,6 +134,18 @@ def image_spec(image_shape: Sequence[int], images: Bytes) -> ImageSpec:
         width=width,
         polarity="light_on_dark" if brightness < 0.5 else "dark_on_light",
     )
+
+
+def vector_spec(vectors: Standardization) -> VectorSpec:
+    """Columns with offset and scale."""
+    return VectorSpec(**vectors.facts())
+
+
+def likelihood_scale(vae: VAE) -> float:
+    """Standard deviation of a Gaussian likelihood; 1 for a Bernoulli one, which has none."""
+    if not isinstance(vae.likelihood, Gaussian):
+        return 1.0
+    return float(vae.likelihood.log_scale.detach().exp())
 
 
 def quantiles(values: Mapping[str, float]) -> Quantiles:
@@ -142,6 +167,8 @@ def graph_metadata(manifest: Manifest, *, precision: str = "float32") -> dict[st
         "relevance": [dim.relevance for dim in manifest.dimensions],
         "mean_kl_nats": [dim.mean_kl for dim in manifest.dimensions],
     }
+    if manifest.vector is not None:
+        facts |= manifest.vector.model_dump()
     for dim in relevant:
         facts[f"mu_quantiles.{dim.name}"] = dim.mu_quantiles.model_dump()
     return {

@@ -1,6 +1,10 @@
-"""What the graphs are checked with: real images of the training data, and random ones."""
+"""What the graphs are checked with: real images of the training data, and random ones.
+
+For a model of rows, the images are rows of numbers in the data's own units, float32.
+"""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,13 +12,14 @@ from numpy.typing import NDArray
 
 from onnx_export.errors import ExportError
 from training.checkpoint import LoadedRun
+from training.data.standardization import Standardization, standardization_of
 from training.errors import TrainingError
 from training.report import open_run_images
 
 BATCHES = (1, 2, 7, 64)
 SEED = 20190205  # any fixed number: the same export must see the same inputs
 
-Bytes = NDArray[np.uint8]
+Samples = NDArray[Any]  # uint8 images, or float32 rows
 Floats = NDArray[np.float32]
 
 
@@ -23,20 +28,27 @@ class CheckInputs:
     """One set of inputs with the word that messages use for it.
 
     Attributes:
-        images: (batch, channels, height, width).
+        images: (batch, channels, height, width), or (batch, n_columns).
         latents: (batch, latent_dim), or None to decode the mu of `images`.
     """
 
     kind: str
-    images: Bytes
+    images: Samples
     latents: Floats | None
 
 
-def random_inputs(image_shape: tuple[int, ...], latent_dim: int) -> CheckInputs:
-    """Uniform pixels and latents drawn from the prior."""
+def random_inputs(
+    image_shape: tuple[int, ...], latent_dim: int, vectors: Standardization | None = None
+) -> CheckInputs:
+    """Uniform pixels, or normal columns, and latents drawn from the prior."""
     rng = np.random.default_rng(SEED)
     size = max(BATCHES)
-    images = rng.integers(0, 256, (size, *image_shape), dtype=np.uint8)
+    images: Samples
+    if vectors is None:
+        images = rng.integers(0, 256, (size, *image_shape), dtype=np.uint8)
+    else:
+        rows = rng.standard_normal((size, *image_shape))
+        images = (rows * vectors.scale + vectors.offset).astype(np.float32)
     latents = rng.standard_normal((size, latent_dim), dtype=np.float32)
     return CheckInputs("random", images, latents)
 
@@ -50,8 +62,8 @@ def real_inputs(loaded: LoadedRun) -> CheckInputs:
     return CheckInputs("real", training_images(loaded, max(BATCHES)), None)
 
 
-def training_images(loaded: LoadedRun, n: int) -> Bytes:
-    """`n` images at equal distances, (n, channels, height, width).
+def training_images(loaded: LoadedRun, n: int) -> Samples:
+    """`n` images at equal distances, (n, channels, height, width), or rows (n, n_columns).
 
     Raises:
         ExportError: the data is not where the run found it, or no longer the same.
@@ -62,5 +74,7 @@ def training_images(loaded: LoadedRun, n: int) -> Bytes:
         raise ExportError(f"the training images are needed to check the graphs: {error}") from error
     indices = np.linspace(0, source.n_images - 1, n).round().astype(np.int64)
     images = source.images(torch.from_numpy(indices))  # (n, channels, height, width)
-    pixels: Bytes = (images.numpy() * 255).round().astype(np.uint8)
+    if vectors := standardization_of(source):
+        return vectors.restored(images).astype(np.float32)
+    pixels: Samples = (images.numpy() * 255).round().astype(np.uint8)
     return pixels

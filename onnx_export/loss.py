@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_export.errors import ExportError
-from onnx_export.inputs import Bytes
+from onnx_export.inputs import Samples
 from onnx_export.verify import Engine
 from service.models.artifact import Dimension
 
@@ -32,16 +32,18 @@ class LatentLoss:
 
 @dataclass(frozen=True)
 class Loss:
-    """Errors that were added; pixels in percent of full brightness.
+    """Errors that were added; pixels in percent of full brightness, columns of their range.
 
     Attributes:
-        pixel_mean: mean over the pixels of the worst image.
-        pixel_max: of the worst pixel of all.
+        pixel_mean: mean over the pixels of the worst image, or the columns of the worst row.
+        pixel_max: of the worst pixel of all, or of the worst number.
+        is_image: whether these are pixels.
     """
 
     latents: Sequence[LatentLoss]
     pixel_mean: float
     pixel_max: float
+    is_image: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,27 @@ class Speed:
 
 
 def measure_loss(
-    reference: Engine, engine: Engine, images: Bytes, *, dimensions: Sequence[Dimension]
+    reference: Engine,
+    engine: Engine,
+    images: Samples,
+    *,
+    dimensions: Sequence[Dimension],
+    is_image: bool = True,
 ) -> Loss:
     """Compare with torch on images that were not used to calibrate.
 
     Args:
         dimensions: the relevant ones.
+        is_image: False for rows, whose columns are taken in percent of their range, from the 1 %
+            to the 99 % quantile of `images`.
     """
     expected, logvar = reference.encode(images)
     errors = np.abs(engine.encode(images)[0].astype(np.float64) - expected)  # (batch, latent_dim)
     in_std = errors / np.exp(0.5 * logvar.astype(np.float64))
     pixels = np.abs(engine.decode(expected).astype(np.float64) - reference.decode(expected))
+    if not is_image:
+        low, high = np.percentile(images.astype(np.float64), (1, 99), axis=0)
+        pixels /= np.maximum(high - low, SMALLEST_RANGE)
     return Loss(
         latents=[
             LatentLoss(
@@ -75,6 +87,7 @@ def measure_loss(
         ],
         pixel_mean=float(100 * pixels.reshape(len(images), -1).mean(axis=1).max()),
         pixel_max=float(100 * pixels.max()),
+        is_image=is_image,
     )
 
 
@@ -86,8 +99,9 @@ def require_small(loss: Loss, limit_percent: float) -> None:
             than `limit_percent` of full brightness on average.
     """
     found = [(f"`{latent.name}`", latent.percent) for latent in loss.latents]
-    found.append(("the mean over an image's pixels", loss.pixel_mean))
-    wrong = [f"{what} by {percent:.3g} %" for what, percent in found if percent > limit_percent]
+    what = "an image's pixels" if loss.is_image else "a row's columns"
+    found.append((f"the mean over {what}", loss.pixel_mean))
+    wrong = [f"{name} by {percent:.3g} %" for name, percent in found if percent > limit_percent]
     if wrong:
         raise ExportError(
             f"a reduced precision may move values by {limit_percent:g} % of their range: it moves "
@@ -103,14 +117,17 @@ def describe(loss: Loss) -> str:
         "of its range)"
         for latent in loss.latents
     )
+    sample, parts, whole = "row", "columns", "their range"
+    if loss.is_image:
+        sample, parts, whole = "image", "pixels", "full brightness"
     return (
-        f"Largest change against float32 over images not used to calibrate: {latents}; pixels by "
-        f"{loss.pixel_max:.2g} % of full brightness, {loss.pixel_mean:.2g} % on average in the "
-        "worst image."
+        f"Largest change against float32 over {sample}s not used to calibrate: {latents}; {parts} "
+        f"by {loss.pixel_max:.2g} % of {whole}, {loss.pixel_mean:.2g} % on average in the worst "
+        f"{sample}."
     )
 
 
-def measure_speed(before: Engine, after: Engine, images: Bytes) -> Speed:
+def measure_speed(before: Engine, after: Engine, images: Samples) -> Speed:
     """Median of alternating rounds of one batch."""
     batch = images[:SPEED_BATCH]
     z = before.encode(batch)[0]

@@ -4,17 +4,22 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from onnx_export.errors import ExportError
 from training.checkpoint import LoadedRun, load_model
 from training.config import Config
+from training.data.standardization import Standardization, standardization_of
 from training.networks import VAE
+from training.report import open_run_images
 
 REPORT_FORMAT = 1
+COARSEST_STEP = 0.01  # of float32 at a column's mean, in standard deviations of the column
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,14 @@ class TrainedRun:
     def config(self) -> Config:
         """The resolved configuration."""
         return self.loaded.config
+
+    @cached_property
+    def vectors(self) -> Standardization | None:
+        """Of a run on rows of numbers: the columns, and what the model sees of them."""
+        if len(self.vae.image_shape) == 3:
+            return None
+        found = Standardization.of_run(self.info["data"])
+        return found or standardization_of(open_run_images(self.loaded))
 
     @property
     def info(self) -> Mapping[str, Any]:
@@ -60,7 +73,13 @@ def read_run(path: Path) -> TrainedRun:
 
 def doubts(run: TrainedRun) -> list[str]:
     """Say why this run may not be worth exporting; empty for a good one."""
-    return [*_unfinished(run), *_stale(run), *_not_finite(run), *_nothing_relevant(run)]
+    return [
+        *_unfinished(run),
+        *_stale(run),
+        *_not_finite(run),
+        *_nothing_relevant(run),
+        *_coarse_columns(run),
+    ]
 
 
 def _read_report(path: Path) -> Mapping[str, Any]:
@@ -132,6 +151,21 @@ def _nothing_relevant(run: TrainedRun) -> Iterator[str]:
             "no dimension is relevant, so there is nothing to serve; train longer, or lower "
             "`objective.kl_weight_max` or `objective.sparsity_weight`"
         )
+
+
+def _coarse_columns(run: TrainedRun) -> Iterator[str]:
+    """A graph takes float32: a time in seconds since 1970 has steps of two minutes."""
+    vectors = run.vectors
+    if vectors is None:
+        return
+    steps = np.spacing(np.abs(vectors.offset).astype(np.float32))
+    for name, step, scale in zip(vectors.columns, steps, vectors.scale, strict=True):
+        if step > COARSEST_STEP * scale:
+            yield (
+                f"column `{name}` varies by {scale:.3g} around a value at which float32 has steps "
+                f"of {step:.3g}, so the graph cannot tell its rows apart; subtract a constant from "
+                "the column and train again"
+            )
 
 
 def _finite(value: Any) -> bool:

@@ -19,6 +19,7 @@ from service.models.artifact import Manifest
 MAX_BATCH_SIZE = 64
 PREFERRED_BATCH_SIZES = (8, 16, 32)
 MAX_QUEUE_DELAY_US = 500
+TRITON_TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32"}
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,16 @@ def triton_config(manifest: Manifest, *, part: str, target: Target) -> str:
     have one thread each.
     """
     latents = [manifest.latent_dim]
-    pixels = list(manifest.image.shape)
+    shape = list(manifest.sample.shape)
+    name, dtype = manifest.sample.tensor
     tensors = {
         "encoder": (
-            [_Tensor("image", "TYPE_UINT8", pixels)],
+            [_Tensor(name, TRITON_TYPES[dtype], shape)],
             [_Tensor("mu", "TYPE_FP32", latents), _Tensor("logvar", "TYPE_FP32", latents)],
         ),
         "decoder": (
             [_Tensor("z", "TYPE_FP32", latents)],
-            [_Tensor("image", "TYPE_FP32", pixels)],
+            [_Tensor(name, "TYPE_FP32", shape)],
         ),
     }
     inputs, outputs = tensors[part]

@@ -6,10 +6,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from onnx_export.errors import ExportError
-from onnx_export.inputs import BATCHES, Bytes, CheckInputs, Floats
-from service.models.artifact import Parity
+from onnx_export.inputs import BATCHES, CheckInputs, Floats, Samples
+from service.models.artifact import Parity, VectorSpec, decoded_errors
+from training.data.standardization import Standardization
 from training.networks import VAE
 
 TOLERANCE = 1e-4
@@ -18,7 +20,7 @@ TOLERANCE = 1e-4
 class Engine(Protocol):
     """What is needed of `service.runtime.engine.Engine`."""
 
-    def encode(self, images: Bytes, /) -> tuple[Floats, Floats]: ...
+    def encode(self, images: Samples, /) -> tuple[Floats, Floats]: ...
 
     def decode(self, z: Floats, /) -> Floats: ...
 
@@ -35,29 +37,52 @@ class Deviation:
 
 
 class Reference:
-    """The torch model with arrays in and out."""
+    """The torch model with arrays in and out, rows of numbers in the data's own units."""
 
-    def __init__(self, vae: VAE) -> None:
+    def __init__(self, vae: VAE, vectors: Standardization | None = None) -> None:
         self._vae = vae
+        self._units = None
+        if vectors is not None:
+            units = (vectors.offset, vectors.scale)
+            self._units = tuple(torch.from_numpy(values).float() for values in units)
 
     @torch.inference_mode()
-    def encode(self, images: Bytes) -> tuple[Floats, Floats]:
-        mu, logvar = self._vae.encode(torch.from_numpy(images).to(torch.float32) / 255.0)
+    def encode(self, images: Samples) -> tuple[Floats, Floats]:
+        samples = torch.from_numpy(images).to(torch.float32)
+        if self._units is None:
+            samples = samples / 255.0
+        else:
+            offset, scale = self._units
+            samples = (samples - offset) / scale
+        mu, logvar = self._vae.encode(samples)
         return mu.numpy(), logvar.numpy()
 
     @torch.inference_mode()
     def decode(self, z: Floats) -> Floats:
-        pixels: Floats = self._vae.decode(torch.from_numpy(z)).numpy()
-        return pixels
+        samples = self._vae.decode(torch.from_numpy(z))
+        if self._units is not None:
+            offset, scale = self._units
+            samples = samples * scale + offset
+        decoded: Floats = samples.numpy()
+        return decoded
 
 
-def measure(reference: Engine, engine: Engine, inputs: Iterable[CheckInputs]) -> list[Deviation]:
-    """Compare both on every kind of input and in batches of every size."""
+def measure(
+    reference: Engine,
+    engine: Engine,
+    inputs: Iterable[CheckInputs],
+    vector: VectorSpec | None = None,
+) -> list[Deviation]:
+    """Compare both on every kind of input and in batches of every size.
+
+    Args:
+        vector: of a model of rows: decoded columns are compared in units of their scale.
+    """
     return [
         deviation
         for given in inputs
         for batch in BATCHES
-        for deviation in _measure_batch(reference, engine, given, batch)
+        for deviation in _measure_batch(reference, engine, given, batch, vector)
     ]
 
 
@@ -94,7 +119,11 @@ def parity(deviations: Sequence[Deviation], tolerance: float = TOLERANCE) -> Par
 
 
 def _measure_batch(
-    reference: Engine, engine: Engine, given: CheckInputs, batch: int
+    reference: Engine,
+    engine: Engine,
+    given: CheckInputs,
+    batch: int,
+    vector: VectorSpec | None,
 ) -> list[Deviation]:
     images = given.images[:batch]
     expected_mu, expected_logvar = reference.encode(images)
@@ -106,29 +135,34 @@ def _measure_batch(
         "image": (reference.decode(latents), engine.decode(latents)),
     }
     return [
-        Deviation(output, given.kind, batch, *_worst_row(expected, got))
+        Deviation(
+            output,
+            given.kind,
+            batch,
+            *_worst_row(expected, got, vector if output == "image" else None),
+        )
         for output, (expected, got) in pairs.items()
     ]
 
 
-def _worst_row(expected: Floats, got: Floats) -> tuple[int, float]:
+def _worst_row(expected: Floats, got: Floats, vector: VectorSpec | None) -> tuple[int, float]:
     if expected.shape != got.shape:
         raise ExportError(
             f"torch and ONNX Runtime must give the same shape: got {expected.shape} and {got.shape}"
         )
-    rows = _row_errors(expected, got)
+    rows = _row_errors(expected, got, vector)
     worst = int(np.argmax(rows))
     return worst, float(rows[worst])
 
 
-def _row_errors(expected: Floats, got: Floats) -> Floats:
+def _row_errors(expected: Floats, got: Floats, vector: VectorSpec | None) -> NDArray[np.float64]:
     """Where torch itself gives no number (a broken run, forced) there is nothing to compare."""
     comparable = np.isfinite(expected)
     with np.errstate(invalid="ignore"):
-        errors = np.abs(expected - got)
+        errors = decoded_errors(expected, got, vector)
     errors[comparable & ~np.isfinite(got)] = np.inf
     errors[~comparable] = 0.0
-    rows: Floats = errors.reshape(len(errors), -1).max(axis=1)
+    rows: NDArray[np.float64] = errors.reshape(len(errors), -1).max(axis=1)
     return rows
 
 

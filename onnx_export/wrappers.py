@@ -1,4 +1,4 @@
-"""The two modules that become graphs: pixels to a posterior, latents to pixels. No randomness."""
+"""The modules that become graphs: samples to a posterior, latents to samples. No randomness."""
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +25,33 @@ class EncoderGraph(nn.Module):
         return mu, logvar
 
 
+class RowEncoderGraph(nn.Module):
+    """Encode rows of numbers.
+
+    Args:
+        row: (batch, n_columns), float32, standardized.
+
+    Returns:
+        mu and logvar, each (batch, latent_dim), float32.
+    """
+
+    def __init__(self, vae: VAE) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, row: Tensor) -> tuple[Tensor, Tensor]:
+        mu, logvar = self.vae.encode(row)
+        return mu, logvar
+
+
 class DecoderGraph(nn.Module):
-    """Decode latents to pixels in [0, 1], the sigmoid included.
+    """Decode latents to pixels in [0, 1], the sigmoid included, or to standardized rows.
 
     Args:
         z: (batch, latent_dim), float32.
 
     Returns:
-        Pixels (batch, channels, height, width), float32.
+        Pixels (batch, channels, height, width), or rows (batch, n_columns), float32.
     """
 
     def __init__(self, vae: VAE) -> None:

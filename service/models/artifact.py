@@ -133,7 +133,7 @@ def load_golden(folder: Path) -> Golden:
 
 
 def decoded_errors(
-    expected: npt.NDArray[np.float32], got: npt.NDArray[np.float32], manifest: Manifest
+    expected: npt.NDArray[np.float32], got: npt.NDArray[np.float32], vector: VectorSpec | None
 ) -> npt.NDArray[np.float64]:
     """How far decoded samples lie apart: in pixel values, or in each column's `scale`.
 
@@ -141,10 +141,10 @@ def decoded_errors(
     are neighbors, however small the column's scale is.
     """
     errors: npt.NDArray[np.float64] = np.abs(expected.astype(np.float64) - got)
-    if manifest.vector is None:
+    if vector is None:
         return errors
     resolution = 2 * np.spacing(np.abs(expected), dtype=np.float32).astype(np.float64)
-    beyond = np.maximum(errors - resolution, 0.0) / np.array(manifest.vector.scale)
+    beyond = np.maximum(errors - resolution, 0.0) / np.array(vector.scale)
     return np.asarray(beyond)
 
 

@@ -175,7 +175,7 @@ class Engine:
     def _decoded_error(self, expected: Floats, got: Floats) -> float:
         if expected.shape != got.shape:
             return float("inf")
-        return float(decoded_errors(expected, got, self._manifest).max(initial=0.0))
+        return float(decoded_errors(expected, got, self._manifest.vector).max(initial=0.0))
 
     def close(self) -> None:
         """Let go of the sessions; runs under way finish, later ones fail."""

@@ -1,14 +1,17 @@
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from onnx_export.facts import (
     dimensions,
     graph_metadata,
     image_spec,
+    likelihood_scale,
     name_dimensions,
     objective_name,
     public_config,
@@ -17,6 +20,10 @@ from onnx_export.facts import (
 from onnx_export.request import Exported
 from onnx_export.trained_run import TrainedRun
 from training.config import Config, config_sha256
+from training.likelihood import Gaussian
+from training.networks import VAE
+
+FIXED = {"relevance": {"mode": "fixed", "initial": 1}}
 
 
 def test_dimensions_take_the_report_and_the_given_names(run: TrainedRun) -> None:
@@ -106,3 +113,42 @@ def test_graph_metadata_shows_relevance_names_and_ranges(exported: Exported) -> 
     assert json.loads(facts["rfvae.relevant_dims"]) == [3, 1]
     assert json.loads(facts["rfvae.names"]) == ["z0", "z1", "z2", "scale"]
     assert json.loads(facts["rfvae.mu_quantiles.scale"])["p99"] == 2.0
+
+
+def test_likelihood_scale_is_what_a_gaussian_learned() -> None:
+    likelihood = Gaussian("learned", bounded=True)
+    vae = VAE((1, 32, 32), latent_dim=2, likelihood=likelihood)
+    with torch.no_grad():
+        likelihood.log_scale.fill_(-0.5)
+    assert likelihood_scale(vae) == pytest.approx(math.exp(-0.5))
+    assert likelihood_scale(VAE((1, 32, 32), latent_dim=2)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("sections", "name"),
+    [
+        ({}, "rf-vae"),
+        (
+            {"relevance": {"mode": "fixed", "initial": [1, 0]}, "model": {"latent_dim": 2}},
+            "rf-vae-0",
+        ),
+        ({"objective": {"prior": "variance"}}, "bf-vae-0"),
+        ({"objective": {"prior": "gated-gamma"}}, "bf-vae-2"),
+        ({"objective": {"tc_estimator": "minibatch"}, **FIXED}, "beta-tcvae"),
+        ({"objective": {"tc_weight": 0, "kl_weight_min": 1, "kl_weight_max": 1}, **FIXED}, "vae"),
+        (
+            {
+                "objective": {
+                    "tc_weight": 0,
+                    "kl_weight_min": 1,
+                    "kl_weight_max": 1,
+                    "capacity": 5,
+                },
+                **FIXED,
+            },
+            "beta-vae",
+        ),
+    ],
+)
+def test_objective_name_of_every_member(sections: dict[str, Any], name: str) -> None:
+    assert objective_name(Config.model_validate(sections)) == name

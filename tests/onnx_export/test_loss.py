@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onnx_export.errors import ExportError
-from onnx_export.inputs import Bytes, Floats
+from onnx_export.inputs import Floats, Samples
 from onnx_export.loss import (
     LatentLoss,
     Loss,
@@ -22,7 +22,7 @@ class Shifted:
     def __init__(self, shift: float = 0.0) -> None:
         self._shift = np.float32(shift)
 
-    def encode(self, images: Bytes) -> tuple[Floats, Floats]:
+    def encode(self, images: Samples) -> tuple[Floats, Floats]:
         mu = np.ones((len(images), 2), np.float32)
         mu[0, 1] += self._shift
         return mu, np.full((len(images), 2), 2 * np.log(0.5), np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onnx_export.errors import ExportError
-from onnx_export.inputs import Bytes, CheckInputs, Floats
+from onnx_export.inputs import CheckInputs, Floats, Samples
 from onnx_export.trained_run import TrainedRun
 from onnx_export.verify import Deviation, Reference, measure, parity, require_parity
 
@@ -15,7 +15,7 @@ class Linear:
     def __init__(self, shift: dict[str, float] | None = None, *, row: int = 0) -> None:
         self._shift, self._row = shift or {}, row
 
-    def encode(self, images: Bytes) -> tuple[Floats, Floats]:
+    def encode(self, images: Samples) -> tuple[Floats, Floats]:
         mu = images.reshape(len(images), -1).mean(axis=1, keepdims=True).astype(np.float32)
         return self._moved("mu", mu), self._moved("logvar", -mu)
 
