@@ -152,7 +152,8 @@ class DataPlane:
         decoded = await self.decode(model, mu, work)
         originals = images if model.manifest.image is None else images / np.float32(255)
         frames = np.stack([originals, decoded], axis=1)  # (batch, 2, channels, height, width)
-        rows = tuple(GridRow(f"image {number}") for number in _numbers(len(images)))
+        kind = "row" if model.manifest.image is None else "image"
+        rows = tuple(GridRow(f"{kind} {number}") for number in _numbers(len(images)))
         return Grid(frames, rows, ("original", "reconstruction"))
 
     async def interpolate(self, model: ServedModel, images: Images, steps: int, work: Work) -> Grid:

@@ -20,7 +20,7 @@ from service.auth import require_keys
 from service.connection import Connection, ConnectionLimits
 from service.errors import ServiceError
 from service.lifecycle import Lifecycle
-from service.models.artifact import load_manifest, verify_files
+from service.models.artifact import Manifest, load_manifest, verify_files
 from service.models.registry import Registry
 from service.models.repository import require_versions, scan
 from service.models.signature import load_signatures
@@ -206,9 +206,23 @@ def _welcome(registry: Registry, url: str, say: Callable[[str], None]) -> None:
         f"relevant of {model.space.latent_dim} dimensions) on {model.engine.providers[0]} "
         f"with {model.engine.plan.lanes} lanes\n"
         f"Address  {url}   routes {url}/docs   stop with Ctrl-C\n"
-        "Try\n"
-        f"  curl -s {url}/decode -H 'Content-Type: application/json' "
-        f"-d '{{\"latents\": [[{row}]]}}' -o shape.png\n"
+        f"Try\n{_examples(url, model.manifest, row)}"
+    )
+
+
+def _examples(url: str, manifest: Manifest, latents: str) -> str:
+    """Three commands, one a line, that work with this model."""
+    send = "-H 'Content-Type: application/json' -d"
+    decode = f"  curl -s {url}/decode {send} '{{\"latents\": [[{latents}]]}}'"
+    if manifest.vector is not None:
+        means = ",".join(f"{offset:.6g}" for offset in manifest.vector.offset)
+        return (
+            f"{decode}\n"
+            f"  curl -s {url}/encode {send} '{{\"rows\": [[{means}]]}}'\n"
+            f"  curl -s {url}/traverse {send} '{{\"rows\": [[{means}]]}}'"
+        )
+    return (
+        f"{decode} -o shape.png\n"
         f"  curl -s {url}/encode -H 'Content-Type: image/png' --data-binary @shape.png\n"
         f"  curl -s {url}/traverse -H 'Content-Type: image/png' --data-binary @shape.png "
         "-o traversal.png"

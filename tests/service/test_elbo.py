@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from service.elbo import BERNOULLI, Likelihood, elbo, reconstruction_loss
 
@@ -55,3 +56,24 @@ def test_reconstruction_loss_is_that_of_double_precision_where_the_decoder_is_su
 
     loss = reconstruction_loss(images, decoded, BERNOULLI)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def test_gaussian_of_a_scale_is_that_of_scipy_but_for_the_constant() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 1, 4, 4), dtype=np.uint8)
+    decoded = rng.random(images.shape).astype(np.float32)
+
+    loss = reconstruction_loss(images, decoded, Likelihood("gaussian", 0.2))
+
+    logs = norm.logpdf(images / 255, decoded, 0.2).reshape(3, -1).sum(axis=1)
+    np.testing.assert_allclose(loss, -logs - 16 * np.log(2 * np.pi) / 2, rtol=1e-5)
+
+
+def test_gaussian_of_rows_counts_in_units_of_each_column() -> None:
+    likelihood = Likelihood("gaussian", 0.5, np.array([10.0, 0.1]))
+    rows = np.array([[1010.0, 0.3]], np.float32)
+    decoded = np.array([[1000.0, 0.2]], np.float32)
+
+    loss = reconstruction_loss(rows, decoded, likelihood)
+
+    assert loss == pytest.approx([(1 + 1) / (2 * 0.25) + 2 * np.log(0.5)], rel=1e-5)

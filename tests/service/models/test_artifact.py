@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.errors import ArtifactError
+from service.errors import ArtifactError, UnsupportedMediaType
 from service.models.artifact import (
     Manifest,
     Quantiles,
+    VectorSpec,
+    decoded_errors,
     load_golden,
     load_manifest,
     sha256_of,
@@ -234,3 +236,75 @@ def test_write_tiny_model_is_reproducible(tmp_path: Path) -> None:
     assert manifest == read_manifest(second)
     write_manifest(first, manifest)
     assert load_manifest(first) == load_manifest(second)
+
+
+def _as_rows(manifest: dict[str, Any]) -> None:
+    del manifest["image"]
+    manifest |= {"format_version": 2, "likelihood": "gaussian", "likelihood_scale": 0.3}
+    manifest["vector"] = {"columns": ["a", "b"], "offset": [0, 170.5], "scale": [1, 0.1]}
+
+
+def test_manifest_of_rows_reads_and_writes_its_own_fields(folder: Path) -> None:
+    fields = read_manifest(folder)
+    _as_rows(fields)
+    write_manifest(folder, fields)
+
+    manifest = load_manifest(folder)
+
+    assert (manifest.sample.shape, manifest.sample.tensor) == ((2,), ("row", "float32"))
+    assert manifest.likelihood_scale == 0.3
+    written = json.loads(manifest.model_dump_json())
+    assert "image" not in written
+    assert written["vector"]["columns"] == ["a", "b"]
+
+
+def test_manifest_of_images_has_the_fields_of_format_1_only(folder: Path) -> None:
+    written = json.loads(load_manifest(folder).model_dump_json())
+    assert written.keys() == read_manifest(folder).keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vector": None}, "one of `image` and `vector` must say what the model takes"),
+        ({"likelihood_scale": 0.0}, "`likelihood_scale`: Input should be greater than 0"),
+        (
+            {"vector": {"columns": ["a"], "offset": [0, 1], "scale": [1]}},
+            "must have one entry for each column; got 1, 2 and 1",
+        ),
+        (
+            {"vector": {"columns": ["a", "a"], "offset": [0, 1], "scale": [1, 1]}},
+            "`columns` must not hold a name twice",
+        ),
+        (
+            {"vector": {"columns": ["a"], "offset": [0], "scale": [0]}},
+            "`vector.scale.0`: Input should be greater than 0",
+        ),
+    ],
+)
+def test_manifest_of_rows_that_contradicts_itself_is_refused(
+    folder: Path, change: dict[str, Any], message: str
+) -> None:
+    fields = read_manifest(folder)
+    _as_rows(fields)
+    write_manifest(folder, fields | change)
+    with pytest.raises(ArtifactError, match=re.escape(message)):
+        load_manifest(folder)
+
+
+def test_manifest_of_rows_says_that_it_takes_no_images(folder: Path) -> None:
+    fields = read_manifest(folder)
+    _as_rows(fields)
+    write_manifest(folder, fields)
+    message = "model `tiny` takes rows of 2 numbers and no images; POST them to /encode"
+    with pytest.raises(UnsupportedMediaType, match=message):
+        load_manifest(folder).require_image()
+
+
+def test_decoded_rows_differ_in_units_of_each_columns_scale() -> None:
+    vector = VectorSpec(columns=["a", "b"], offset=[0, 300], scale=[10, 0.1])
+    expected = np.array([[5.0, 300.1]], np.float32)
+    neighbor = np.nextafter(expected, np.float32(1e9))
+    assert decoded_errors(expected, neighbor, vector).max() == 0
+    errors = decoded_errors(expected, expected + np.float32(1), vector)
+    np.testing.assert_allclose(errors, [[0.1, 10]], rtol=1e-2)
