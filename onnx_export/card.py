@@ -6,6 +6,7 @@ from typing import NamedTuple
 from onnx_export.facts import public_config
 from onnx_export.markdown import table
 from onnx_export.scores import score_section
+from onnx_export.sweeps import Sweep, sweep_section
 from onnx_export.trained_run import TrainedRun
 from service.models.artifact import Dimension, Manifest
 from training.config import config_toml
@@ -13,11 +14,9 @@ from training.config import config_toml
 _HALF_TURN = (
     "An ellipse looks the same after half a turn. The data holds orientations over a full turn, "
     "so each picture occurs twice: the orientation factor says the angle up to half a turn, never "
-    "which of the two it was, and sweeping it shows at most half a turn. Angles form a circle and "
-    "a dimension is a line, so there is a seam: two pictures whose angles lie just on either side "
-    "of it get values at opposite ends of the range, and pictures decoded between these ends are "
-    "not ellipses of an angle between. A score that compares variances of values across angles is "
-    "lowered by it."
+    "which of the two it was. Angles form a circle and a dimension is a line, so there is a seam: "
+    "two pictures whose angles lie just on either side of it can get values at opposite ends of "
+    "the range. What a sweep does is measured above."
 )
 _TRAVERSALS = {
     True: "Latent traversals, most relevant dimension first",
@@ -33,6 +32,7 @@ def model_card(
     pictures: Iterable[str],
     warnings: Sequence[str] = (),
     notes: Sequence[str] = (),
+    sweeps: Sequence[Sweep] = (),
 ) -> str:
     """Write the card as Markdown.
 
@@ -42,6 +42,7 @@ def model_card(
         pictures: names of the PNG files that lie beside the card.
         warnings: what spoke against the export and was overruled with `--force`.
         notes: in which way this model is not the plain one.
+        sweeps: what sweeping each relevant dimension was measured to do.
     """
     shown = set(pictures)
     sections = [
@@ -54,6 +55,7 @@ def model_card(
         _factors(manifest),
         _picture("relevance.png", "Relevance and KL by dimension", shown),
         _disagreements(run.report["disagreements"]),
+        sweep_section(sweeps),
         score_section(run.evaluation),
         _checks(manifest),
         _limits(run, _words(manifest)),

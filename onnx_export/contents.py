@@ -24,6 +24,7 @@ from onnx_export.quantize import Calibration, reduce_precision
 from onnx_export.request import Reduction, Request
 from onnx_export.row_units import in_row_units
 from onnx_export.sign import sign_folder
+from onnx_export.sweeps import Sweep, measure_sweeps
 from onnx_export.trained_run import TrainedRun
 from onnx_export.verify import Deviation, Engine, Reference, measure, parity, require_parity
 from service.models.artifact import (
@@ -93,7 +94,9 @@ def fill_folder(plan: Plan, folder: Path) -> Written:
         manifest = plan.draft.model_copy(update={"parity": reduced})
     golden = golden_arrays(reference, plan.inputs[-1])
     (folder / "golden.npz").write_bytes(npz_bytes(golden))
-    manifest = _describe(plan, manifest, reduction, folder)
+    relevant = [plan.draft.dimensions[dim] for dim in plan.draft.relevant_dims]
+    sweeps = measure_sweeps(reference, plan.inputs[-1].images, relevant)
+    manifest = _describe(plan, manifest, reduction, sweeps=sweeps, folder=folder)
     if plan.signing_key is not None:
         sign_folder(folder, plan.signing_key)
     _read_back(folder)
@@ -144,13 +147,25 @@ def _twice_the_largest(deviations: Sequence[Deviation]) -> float:
 
 
 def _describe(
-    plan: Plan, manifest: Manifest, reduction: Reduction | None, folder: Path
+    plan: Plan,
+    manifest: Manifest,
+    reduction: Reduction | None,
+    *,
+    sweeps: Sequence[Sweep],
+    folder: Path,
 ) -> Manifest:
     pictures = _copy_pictures(plan.run.path, folder)
     notes = [*plan.notes]
     if reduction is not None:
         notes.append(f"Precision: {plan.request.precision}. {describe(reduction.loss)}")
-    card = model_card(plan.run, manifest, pictures=pictures, warnings=plan.warnings, notes=notes)
+    card = model_card(
+        plan.run,
+        manifest,
+        pictures=pictures,
+        warnings=plan.warnings,
+        notes=notes,
+        sweeps=sweeps,
+    )
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     files = {path.name: _entry(path) for path in sorted(folder.iterdir())}
     complete = manifest.model_copy(update={"files": files})

@@ -183,7 +183,7 @@ def _dimension(row: Mapping[str, Any]) -> Dimension:
         name=row["name"],
         relevance=row["relevance"],
         relevant=row["relevant"],
-        mean_kl=row["mean_kl"],
+        mean_kl=max(row["mean_kl"], 0.0),  # a dead dimension's may round to just below it
         mu_mean=row["mu_mean"],
         mu_std=row["mu_std"],
         mu_quantiles=quantiles(row["mu_quantiles"]),

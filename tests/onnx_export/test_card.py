@@ -45,6 +45,10 @@ def test_card_explains_the_half_turn_of_an_ellipse(card: str) -> None:
     assert "An ellipse looks the same after half a turn." in card
 
 
+def test_card_says_what_a_sweep_was_measured_to_do(card: str) -> None:
+    assert "## Sweeps\n\n| swept | read back | turns back by | moves most beside it |" in card
+
+
 def test_card_of_other_data_does_not_speak_of_ellipses(run: TrainedRun, exported: Exported) -> None:
     data = run.config.data.model_copy(update={"name": "clocks"})
     config = run.config.model_copy(update={"data": data})
