@@ -171,9 +171,12 @@ def _open_images(
 ) -> ImageSource:
     images = open_images(located(config.data, locations or {}))
     origin = "drawn by this program" if images.source == "procedural" else f"{config.data.path}"
-    size = "x".join(str(side) for side in images.image_shape)
+    shape = images.image_shape
+    samples = f"images of {'x'.join(str(side) for side in shape)}"
+    if len(shape) == 1:
+        samples = f"rows of {shape[0]} numbers"
     console.print(
-        f"Data: {images.name}, {images.n_images:,} images of {size}, {images.source}: {origin}",
+        f"Data: {images.name}, {images.n_images:,} {samples}, {images.source}: {origin}",
         highlight=False,
         markup=False,
         soft_wrap=True,
