@@ -8,7 +8,6 @@ from starlette.types import Receive
 from service.api.guard import BodyPace, Guard
 from service.errors import ClientGone, DeadlineExceeded, InvalidValue, RequestTimeout
 
-
 PATIENT = BodyPace(timeout_s=60, least_bytes_per_s=1)
 
 

@@ -1,0 +1,302 @@
+"""One connection over a real socket: slow clients, long heads, too many clients, early answers."""
+
+import asyncio
+import json
+from typing import Any
+
+from tests.service.live import run, serve_app
+
+GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 20000000\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
+SHORT_S = 0.05
+
+
+async def _answer(send: Any, body: bytes = b"ok", headers: Any = ()) -> None:
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": 200, "headers": [length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def at_once(scope: Any, receive: Any, send: Any) -> None:
+    await _answer(send)
+
+
+async def early(scope: Any, receive: Any, send: Any) -> None:
+    await _answer(send, headers=[(b"connection", b"close")])
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body += message["body"]
+        more = message["more_body"]
+    await _answer(send, body)
+
+
+async def headers_after_body(scope: Any, receive: Any, send: Any) -> None:
+    while (await receive())["more_body"]:
+        pass
+    await _answer(send, b",".join(name for name, _ in scope["headers"]))
+
+
+class Held:
+    """Answers when it is let go."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.entered = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.entered.set()
+        await self.go.wait()
+        await _answer(send)
+
+
+def _problem(answer: bytes) -> tuple[bytes, Any]:
+    head, body = answer.split(b"\r\n\r\n", 1)
+    assert b"content-type: application/problem+json" in head
+    assert b"connection: close" in head
+    return head.split(b"\r\n")[0], json.loads(body)
+
+
+def test_connection_answers_408_to_half_a_head() -> None:
+    async def test() -> None:
+        async with serve_app(at_once, head_timeout_s=SHORT_S) as live:
+            client = await live.connect()
+            await client.send(GET[:-4])
+            status, problem = _problem(await client.read_all())
+            assert status == b"HTTP/1.1 408 Request Timeout"
+            assert problem["detail"] == (
+                f"the head of a request must arrive within 0.05 s; got {len(GET) - 4} bytes of it; "
+                "send it faster, or raise RFVAE_HEAD_TIMEOUT_S"
+            )
+            assert live.refused == ["slow_head"]
+
+    run(test)
+
+
+def test_connection_does_not_wait_for_a_head_that_drips() -> None:
+    async def test() -> None:
+        async with serve_app(at_once, head_timeout_s=SHORT_S) as live:
+            client = await live.connect()
+            await client.send(b"GET / HTTP/1.1\r\nX: ")
+            assert (await client.drip(b"x")).startswith(b"HTTP/1.1 408")
+
+    run(test)
+
+
+def test_connection_does_not_wait_for_a_later_head_that_drips() -> None:
+    async def test() -> None:
+        async with serve_app(at_once, head_timeout_s=SHORT_S) as live:
+            client = await live.connect()
+            await client.send(GET)
+            assert (await client.read_until(b"ok")).startswith(b"HTTP/1.1 200")
+            assert (await client.drip(b"\r\n")).startswith(b"HTTP/1.1 408")
+
+    run(test)
+
+
+def test_connection_that_asks_for_nothing_is_closed_without_a_word() -> None:
+    async def test() -> None:
+        async with serve_app(at_once, head_timeout_s=SHORT_S) as live:
+            client = await live.connect()
+            assert await client.read_all() == b""
+            assert live.refused == []
+
+    run(test)
+
+
+def test_connection_outlives_the_head_timeout_while_its_request_is_answered() -> None:
+    async def test() -> None:
+        held = Held()
+        async with serve_app(held, head_timeout_s=SHORT_S) as live:
+            client = await live.connect()
+            await client.send(GET[:5], GET[5:])
+            await held.entered.wait()
+            asyncio.get_running_loop().call_later(3 * SHORT_S, held.go.set)
+            assert (await client.read_until(b"ok")).startswith(b"HTTP/1.1 200")
+
+    run(test)
+
+
+def test_connection_answers_431_to_an_endless_head() -> None:
+    async def test() -> None:
+        async with serve_app(at_once) as live:
+            client = await live.connect()
+            await client.send(b"GET / HTTP/1.1\r\n", *[b"X-Name: %s\r\n" % (b"x" * 4096)] * 20)
+            status, problem = _problem(await client.read_all())
+            assert status == b"HTTP/1.1 431 Request Header Fields Too Large"
+            assert problem["detail"].startswith("the head of a request may have 65536 bytes; got ")
+            assert live.refused == ["head_too_large"]
+
+    run(test)
+
+
+def test_connection_answers_431_to_endless_trailers() -> None:
+    async def test() -> None:
+        async with serve_app(echo) as live:
+            client = await live.connect()
+            await client.send(CHUNKED + b"2\r\nab\r\n0\r\n")
+            await client.send(*[b"X: %s\r\n" % (b"x" * 4096)] * 100)
+            assert (await client.read_all()).startswith(b"HTTP/1.1 431")
+
+    run(test)
+
+
+def test_connection_keeps_trailers_out_of_the_headers() -> None:
+    async def test() -> None:
+        async with serve_app(headers_after_body) as live:
+            client = await live.connect()
+            await client.send(CHUNKED, b"2\r\nab\r\n", b"0\r\nX-API-Key: stolen\r\n\r\n")
+            answer = await client.read_until(b"transfer-encoding")
+            assert b"x-api-key" not in answer
+
+    run(test)
+
+
+def test_connection_lets_a_body_of_many_small_chunks_through() -> None:
+    async def test() -> None:
+        async with serve_app(echo) as live:
+            client = await live.connect()
+            await client.send(CHUNKED, *[b"1\r\nx\r\n" * 2000] * 10, b"0\r\n\r\n")
+            answer = await client.read_until(b"x" * 20_000)
+            assert answer.startswith(b"HTTP/1.1 200")
+
+    run(test)
+
+
+def test_connection_answers_400_to_bytes_that_are_no_http() -> None:
+    async def test() -> None:
+        async with serve_app(at_once) as live:
+            client = await live.connect()
+            await client.send(b"\x16\x03\x01\r\n\r\n")
+            status, problem = _problem(await client.read_all())
+            assert status == b"HTTP/1.1 400 Bad Request"
+            assert problem["type"] == "urn:rfvae:problem:malformed-input"
+            assert live.refused == ["malformed"]
+
+    run(test)
+
+
+def test_connection_answers_400_to_a_broken_chunk_and_tells_the_application() -> None:
+    async def test() -> None:
+        async with serve_app(echo) as live:
+            client = await live.connect()
+            await client.send(CHUNKED, b"2\r\nab\r\n", b"no number\r\n")
+            assert (await client.read_all()).startswith(b"HTTP/1.1 400")
+            await client.close()
+            await live.wait_until_closed()
+            assert not live.server.server_state.tasks
+
+    run(test)
+
+
+def test_connection_lets_a_client_that_still_sends_read_its_early_answer() -> None:
+    async def test() -> None:
+        async with serve_app(early) as live:
+            client = await live.connect()
+            await client.send(POST, *[b"x" * 65536] * 100)
+            assert (await client.read_all()).endswith(b"ok")
+
+    run(test)
+
+
+def test_connection_is_cut_when_the_client_does_not_read() -> None:
+    async def test() -> None:
+        async def large(scope: Any, receive: Any, send: Any) -> None:
+            await _answer(send, b"x" * 50_000_000)
+
+        async with serve_app(large, send_timeout_s=SHORT_S) as live:
+            client = await live.connect()
+            await client.send(GET)
+            await live.wait_until_closed()
+            assert live.refused == ["slow_reader"]
+
+    run(test)
+
+
+def test_connection_goes_on_while_the_client_reads() -> None:
+    async def test() -> None:
+        async def large(scope: Any, receive: Any, send: Any) -> None:
+            await _answer(send, b"x" * 50_000_000)
+
+        async with serve_app(large, send_timeout_s=1.0) as live:
+            client = await live.connect()
+            await client.send(GET)
+            await client.read_until(b"\r\n\r\n")
+            received = 0
+            while received < 50_000_000:
+                received += len(await client.read_some())
+            assert live.refused == []
+
+    run(test)
+
+
+def test_connection_too_many_gets_429_when_all_are_busy() -> None:
+    async def test() -> None:
+        held = Held()
+        async with serve_app(held, max_connections=1) as live:
+            first = await live.connect()
+            await first.send(GET)
+            await held.entered.wait()
+            second = await live.connect()
+            answer = await second.read_all()
+            status, problem = _problem(answer)
+            assert status == b"HTTP/1.1 429 Too Many Requests"
+            assert b"\r\nretry-after: 1\r\n" in answer
+            assert "keeps 1 connections at most" in problem["detail"]
+            held.go.set()
+            assert (await first.read_until(b"ok")).startswith(b"HTTP/1.1 200")
+            assert live.refused == ["connections"]
+
+    run(test)
+
+
+def test_connection_too_many_takes_the_place_of_the_one_that_is_idle_longest() -> None:
+    async def test() -> None:
+        async with serve_app(at_once, max_connections=2) as live:
+            clients = [await live.connect(), await live.connect()]
+            for client in reversed(clients):
+                await client.send(GET)
+                await client.read_until(b"ok")
+            third = await live.connect()
+            await third.send(GET)
+            assert (await third.read_until(b"ok")).startswith(b"HTTP/1.1 200")
+            assert await clients[1].read_all() == b""
+            await clients[0].send(GET)
+            assert (await clients[0].read_until(b"ok")).startswith(b"HTTP/1.1 200")
+            assert live.refused == []
+
+    run(test)
+
+
+def test_connection_answers_a_request_that_comes_as_the_server_ends() -> None:
+    async def test() -> None:
+        async with serve_app(at_once) as live:
+            client = await live.connect()
+            await client.send(GET)
+            await client.read_until(b"ok")
+            live.server.should_exit = True
+            (connection,) = live.server.server_state.connections
+            connection.shutdown()
+            await client.send(GET)
+            assert (await client.read_until(b"ok")).startswith(b"HTTP/1.1 200")
+            assert await client.read_all() == b""
+
+    run(test)
+
+
+def test_connection_answers_pipelined_requests_in_order() -> None:
+    async def test() -> None:
+        async with serve_app(echo) as live:
+            client = await live.connect()
+            post = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n"
+            await client.send(post + b"1" + post + b"2" + post + b"3")
+            for number in (b"1", b"2", b"3"):
+                assert (await client.read_until(b"\r\n\r\n" + number)).startswith(b"HTTP/1.1 200")
+
+    run(test)
