@@ -35,6 +35,7 @@ async def infer(call: Call) -> Response:
     graph = find_graph(call)
     call.record.model, call.record.version = graph.model.name, str(graph.model.version)
     _check_encoding(call)
+    graph.model.batcher.require_room(graph.operation, deadline=call.record.deadline_s)
     body = await call.read_body()
     started_s = time.monotonic()
     header_length = call.record.headers.get(HEADER_LENGTH)

@@ -1,5 +1,7 @@
 """`/docs` works offline, and the OpenAPI document says what the routes really take."""
 
+import base64
+import hashlib
 import re
 from typing import Any
 
@@ -34,6 +36,33 @@ async def test_docs_take_nothing_from_elsewhere(client: httpx.AsyncClient) -> No
     assert len(addresses) == 3
     for address in addresses:
         assert (await client.get(f"/{address}")).status_code == 200
+
+
+async def test_docs_run_and_load_only_what_is_theirs(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+    (script,) = re.findall(r"<script>(.*?)</script>", page.text, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+    policy = page.headers["content-security-policy"].split("; ")
+    assert policy == [
+        "default-src 'none'",
+        f"script-src 'self' 'sha256-{digest}'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+    assert page.headers["x-frame-options"] == "DENY"
+    assert page.headers["referrer-policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/swagger-ui.css", "/livez", "/metrics", "/none"])
+async def test_answers_are_of_the_type_that_they_say(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path)
+
+    assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
 
 
 async def test_openapi_has_every_route_of_the_contract(document: dict[str, Any]) -> None:
