@@ -6,7 +6,8 @@ A source has a fixed order and can read any range of it, so that work can be cut
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,8 +104,7 @@ class FolderSource:
     def __init__(self, folder: Path, reading: Reading) -> None:
         self._folder, self._files = folder, _Files(reading)
         self.row_bytes = reading.row_bytes
-        found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-        self._ids = sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
+        self._ids = sorted(_image_files(folder))
         if not self._ids:
             raise InvalidValue(
                 f"`{folder}` must hold image files ({', '.join(sorted(SUFFIXES))}); found none"
@@ -114,11 +114,15 @@ class FolderSource:
         return len(self._ids)
 
     def fingerprint(self) -> str:
-        return _hash(_facts(name, self._folder / name) for name in self._ids)
+        return _hash(_facts(name, self._path_of(name)) for name in self._ids)
 
     def read(self, start: int, stop: int) -> Chunk:
         ids = self._ids[start:stop]
-        return self._files.chunk(ids, lambda index: (self._folder / ids[index]).read_bytes())
+        return self._files.chunk(ids, lambda index: _read(self._path_of(ids[index])))
+
+    def _path_of(self, name: str) -> str:
+        """A text, since a `Path` for each of many small files costs as much as to read it."""
+        return f"{self._folder}/{name}"
 
 
 class NpySource:
@@ -244,8 +248,23 @@ def _bytes_of(value: Any) -> bytes:
     return data if isinstance(data, bytes) else b""
 
 
-def _facts(name: str, path: Path) -> str:
-    state = path.stat()
+def _image_files(folder: Path) -> Iterator[str]:
+    """The path inside the folder of every image file at any depth."""
+    for where, _, names in os.walk(folder):
+        inside = os.path.relpath(where, folder)
+        for name in names:
+            is_image = os.path.splitext(name)[1].lower() in SUFFIXES
+            if is_image and os.path.isfile(os.path.join(where, name)):
+                yield name if inside == "." else f"{inside}/{name}"
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
+def _facts(name: str, path: Path | str) -> str:
+    state = os.stat(path)
     return f"{name} {state.st_size} {state.st_mtime_ns}"
 
 
