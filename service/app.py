@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -44,20 +45,27 @@ from service.offload import Offload
 from service.runtime.threads import cpu_budget
 from service.settings import Settings
 
+if TYPE_CHECKING:
+    from service.observability.tracing import Tracing
+
 _DESCRIPTION = (
     "Turns an image into the few factors that a Relevance Factor VAE found to vary in its training "
     "data, and those numbers back into images. Errors are `application/problem+json`."
 )
 
 
-def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, registry: Registry | None = None, *, tracing: "Tracing | None" = None
+) -> FastAPI:
     """Wires one independent application.
 
     Args:
         registry: how models are loaded, for tests; default: from `settings`.
+        tracing: where spans go, for tests; default: from `settings`.
     """
     metrics = Metrics()
-    registry = registry or _registry(settings, metrics)
+    tracing = tracing or _tracing(settings)
+    registry = registry or _registry(settings, metrics, tracing)
     offload = Offload(settings.image_threads or cpu_budget().cores)
     limits = Limits(settings.max_rows, settings.max_steps)
     service = Service(
@@ -73,7 +81,7 @@ def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
         version=version("rfvae"),
         description=_DESCRIPTION,
         openapi_url=None,  # `docs_routes` has the document and a page that works offline
-        lifespan=_lifespan(service),
+        lifespan=_lifespan(service, tracing),
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.service = service
@@ -82,11 +90,19 @@ def create_app(settings: Settings, registry: Registry | None = None) -> FastAPI:
     install_openapi(app)
     if settings.asks_for_keys:
         describe_keys(app, exempt_from(routes, settings.auth_exempt))
-    app.middleware_stack = _layers(routes, app.router, service)
+    app.middleware_stack = _layers(routes, app.router, service, tracing)
     return app
 
 
-def _registry(settings: Settings, metrics: Metrics) -> Registry:
+def _tracing(settings: Settings) -> "Tracing | None":
+    if settings.otlp_endpoint is None:
+        return None
+    from service.observability.tracing import Tracing  # an extra, and slow to import
+
+    return Tracing.to_collector(settings.otlp_endpoint, ratio=settings.trace_ratio)
+
+
+def _registry(settings: Settings, metrics: Metrics, tracing: "Tracing | None") -> Registry:
     options = LoadOptions(
         device=settings.device,
         lanes=settings.lanes,
@@ -97,7 +113,7 @@ def _registry(settings: Settings, metrics: Metrics) -> Registry:
             max_queue_bytes=settings.max_queue_bytes,
             max_wait_ms=settings.batch_wait_ms,
         ),
-        observer=metrics,
+        observer=metrics if tracing is None else tracing.observer(metrics),
         signatures=load_signatures(settings.public_keys, demanded=settings.require_signature),
     )
     registry = Registry(
@@ -123,7 +139,9 @@ def _routes(app: FastAPI, service: Service) -> list[LeanRoute]:
     ]
 
 
-def _layers(routes: list[LeanRoute], router: ASGIApp, service: Service) -> ASGIApp:
+def _layers(
+    routes: list[LeanRoute], router: ASGIApp, service: Service, tracing: "Tracing | None"
+) -> ASGIApp:
     """The layers around the routes, the outermost last; all of FastAPI's own are left out."""
     settings, lifecycle = service.settings, service.lifecycle
     app: ASGIApp = LoadLimit(
@@ -138,6 +156,7 @@ def _layers(routes: list[LeanRoute], router: ASGIApp, service: Service) -> ASGIA
         app = ApiKeys(app, knows=KeyRing(settings.api_key_hashes).knows, is_exempt=is_exempt)
     app = Problems(app)
     app = AccessLog(app, metrics=service.metrics, choice=settings.access_log)
+    app = app if tracing is None else tracing.layer(app)
     app = RequestId(app, draining=lambda: lifecycle.draining)
     in_flight = InFlight(app)
     batchers = service.registry
@@ -149,7 +168,9 @@ def _layers(routes: list[LeanRoute], router: ASGIApp, service: Service) -> ASGIA
     return in_flight
 
 
-def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    service: Service, tracing: "Tracing | None"
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load_models(service))
@@ -160,6 +181,8 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
             await loading
         await service.registry.drain(timeout_s=service.settings.grace_s)
         service.offload.close()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
     return lifespan
 

@@ -32,12 +32,17 @@ DimChoice = str | tuple[int | str, ...]
 
 
 class Work(Protocol):
-    """One caller's job: how long it may take, and where its time went."""
+    """One caller's job: how long it may take, where its time went, the largest batch it was in.
+
+    `origin` goes with it to whoever observes the batches.
+    """
 
     deadline_s: float | None
     rows: int
     queue_s: float
     infer_s: float
+    batch_rows: int
+    origin: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,10 +251,13 @@ def likelihood_of(manifest: Manifest) -> Likelihood:
 async def _run(
     model: ServedModel, operation: str, rows: npt.NDArray[np.generic], work: Work
 ) -> tuple[Floats, ...]:
-    result = await model.batcher.submit(operation, rows, deadline=work.deadline_s)
+    result = await model.batcher.submit(
+        operation, rows, deadline=work.deadline_s, origin=work.origin
+    )
     work.rows += len(rows)
     work.queue_s += result.queue_s
     work.infer_s += result.infer_s
+    work.batch_rows = max(work.batch_rows, result.batch_rows)
     return result.outputs
 
 

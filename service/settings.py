@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -11,6 +12,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from service.safety import SafetySettings
 
 ENV_PREFIX = "RFVAE_"
+_OTEL_MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 BUNDLED = Path(__file__).parent / "bundled"
 
 
@@ -202,12 +204,36 @@ class Settings(SafetySettings):
         description="Which requests get a log line: all of them, those answered 400 and above, "
         "or none.",
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://\S+$",
+        description="Address of an OpenTelemetry collector that takes OTLP over HTTP, such as "
+        "http://localhost:4318; unset: no traces and no cost. Needs the extra `otel`; without it "
+        "the start ends. Spans that the collector does not take are lost.",
+    )
+    trace_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the requests that are traced, 0 to 1, where the caller's "
+        "`traceparent` does not decide.",
+    )
 
     @field_validator("model_repository", "public_keys", mode="before")
     @classmethod
     def _split_folders(cls, value: object) -> object:
         if isinstance(value, str | Path):
             return tuple(Path(part) for part in str(value).split(os.pathsep) if part.strip())
+        return value
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _require_otel(cls, value: str | None) -> str | None:
+        if value is not None and not all(map(_is_installed, _OTEL_MODULES)):
+            raise ValueError(
+                "needs OpenTelemetry, which is not installed; install it with "
+                "`pip install 'rfvae[otel]'`, or unset it"
+            )
         return value
 
     @model_validator(mode="after")
@@ -232,6 +258,13 @@ class Settings(SafetySettings):
                 f"({self.max_in_flight_bytes}); got {self.max_body_bytes}"
             )
         return self
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # a package above it is not there
+        return False
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -104,4 +104,6 @@ def _from_router(error: HTTPException, scope: Scope) -> ServiceError:
 
 def _log_failure(error: Exception, record: RequestRecord) -> None:
     facts = {"request_id": record.request_id, "operation": record.operation}
+    if record.trace_id:
+        facts["trace_id"] = record.trace_id
     log_event(logging.ERROR, "request_failed", error, **facts)

@@ -46,6 +46,7 @@ class Entry:
         "missing",
         "n_rows",
         "operation",
+        "origin",
         "outputs",
         "row_bytes",
         "rows",
@@ -61,8 +62,10 @@ class Entry:
         future: asyncio.Future[Result],
         deadline: float | None,
         enqueued: float,
+        origin: object = None,
     ) -> None:
         self.operation = operation
+        self.origin = origin
         self.rows = rows
         self.n_rows = self.missing = len(rows)
         self.row_bytes = rows.nbytes // self.n_rows
@@ -140,6 +143,7 @@ class Batch:
             self.padded_rows,
             len(self.parts),
             self.ended - self.started,
+            [entry.origin for entry, _, _ in self.parts],
         )
 
     def _assemble(self, size: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
 RejectReason = Literal["queue_rows", "queue_bytes", "deadline", "draining"]
@@ -9,13 +10,18 @@ ExpireStage = Literal["admission", "queue", "running"]
 
 
 class BatchStats(NamedTuple):
-    """One finished batch: its rows, the rows it was padded to, and the requests it served."""
+    """One finished batch: its rows, the rows it was padded to, and the requests it served.
+
+    Args:
+        origins: what the requests said of themselves when they were submitted, one each.
+    """
 
     operation: str
     rows: int
     padded_rows: int
     requests: int
     infer_s: float
+    origins: Sequence[object] = ()
 
 
 class Observer(Protocol):

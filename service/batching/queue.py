@@ -99,12 +99,20 @@ class Batcher:
         """When what waits now should be done."""
         return self._admission.retry_after_s()
 
-    async def submit(self, operation: str, rows: Array, *, deadline: float | None = None) -> Result:
+    async def submit(
+        self,
+        operation: str,
+        rows: Array,
+        *,
+        deadline: float | None = None,
+        origin: object = None,
+    ) -> Result:
         """Run `rows` through an operation, in batches shared with other callers.
 
         Args:
             rows: (n, ...), n >= 1; not changed, and not to be changed until the answer is there.
             deadline: on the batcher's clock; None waits as long as it takes.
+            origin: handed to the observer with each batch that serves these rows.
 
         Raises:
             QueueFull: no room, or not done before the deadline at the present rate.
@@ -122,6 +130,7 @@ class Batcher:
             future=loop.create_future(),
             deadline=deadline,
             enqueued=self._clock(),
+            origin=origin,
         )
         self._admission.admit(entry, queue, observer=self._observer)
         self._pending.add(entry)

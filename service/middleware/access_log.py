@@ -68,6 +68,8 @@ def _fields(scope: Scope, record: RequestRecord, duration_s: float) -> dict[str,
         "received_bytes": record.received_bytes,
         "sent_bytes": record.sent_bytes,
     }
+    if record.trace_id:
+        fields["trace_id"] = record.trace_id
     if record.problem:
         fields["problem"] = record.problem
     if record.model:

@@ -41,7 +41,7 @@ def configure_logging(log_format: LogFormat, level: str, stream: TextIO | None =
     stream = stream or sys.stderr
     handler = _BundlingHandler(stream)
     handler.setFormatter(_TextFormatter() if _is_text(log_format, stream) else _JsonFormatter())
-    for name in (LOGGER, "uvicorn.error"):
+    for name in (LOGGER, "uvicorn.error", "opentelemetry"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.propagate = False

@@ -28,6 +28,9 @@ class RequestRecord:
     infer_s: float = 0.0
     encode_s: float = 0.0
     close_connection: bool = False
+    batch_rows: int = 0
+    trace_id: str = ""
+    origin: object = None  # the span of a request that is traced
 
     def server_timing(self, now_s: float) -> bytes:
         """The stages and the total in milliseconds, as the `Server-Timing` header has them."""

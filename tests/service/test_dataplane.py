@@ -24,6 +24,8 @@ class Job:
     rows: int = 0
     queue_s: float = 0.0
     infer_s: float = 0.0
+    batch_rows: int = 0
+    origin: object = None
 
 
 @pytest.fixture

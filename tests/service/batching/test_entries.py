@@ -47,7 +47,7 @@ def test_a_batch_keeps_its_error_and_its_times(loop: asyncio.AbstractEventLoop) 
     batch = _batch(Part(_entry(loop, 1), 0, 1))
     batch.run(lambda rows: (rows[5],), lambda: next(moments))
     assert isinstance(batch.error, IndexError)
-    assert batch.stats() == ("encode", 1, 1, 1, 2.5)
+    assert batch.stats() == ("encode", 1, 1, 1, 2.5, [None])
 
 
 def test_a_batch_without_callers_is_not_run(loop: asyncio.AbstractEventLoop) -> None:
