@@ -106,7 +106,7 @@ def _prune(run: LoadedRun, run_dir: Path, *, keep: Sequence[int], seed: int) -> 
     held_out = held_out_part(source, run.config.data)
     sample = held_out or source
     indices = sample_indices(sample.n_images, N_IMAGES, seed=seed)
-    loss = measure_pruning(run.vae, vae, sample, indices=indices, means=means)
+    loss = measure_pruning(run.vae, vae, sample, indices=indices)
     smaller = LoadedRun(
         config=_smaller(run.config, dims),
         vae=vae,
@@ -205,8 +205,8 @@ def _print(console: Console, pruned: Pruned, *, n_dims: int) -> None:
         console.print(sentence, highlight=False, soft_wrap=True)
     console.print(_loss_table(loss))
     console.print(
-        f"lost: {loss.share:.2%} of what the code explains (a reconstruction that knows nothing "
-        f"costs {loss.blind_loss:.1f} nats)",
+        f"lost: {loss.share:.2%} of what the code explains (the mean image as every "
+        f"reconstruction costs {loss.blind_loss:.1f} nats)",
         highlight=False,
         soft_wrap=True,
     )

@@ -19,6 +19,8 @@ from training.encoding import BATCH_SIZE
 from training.networks import VAE
 from training.objective import elbo, kl_per_dim
 
+LEAST_PIXEL = 1e-4  # of a mean image: a pixel that is black in all images has no finite logit
+
 
 @dataclass(frozen=True)
 class Quality:
@@ -42,8 +44,8 @@ class PruningLoss:
     Attributes:
         before: Of the full model.
         after: Of the pruned one.
-        blind_loss: Nats per image that the full model's reconstruction would cost if no code told
-            it anything: all dimensions at their mean.
+        blind_loss: Nats per image that the mean of the images costs as the reconstruction of all,
+            the best that a model without a code can do.
     """
 
     before: Quality
@@ -85,9 +87,7 @@ def prune_vae(vae: VAE, kept: Sequence[int], *, means: Tensor) -> VAE:
     return pruned
 
 
-def measure_pruning(
-    vae: VAE, pruned: VAE, source: ImageSource, *, indices: Tensor, means: Tensor
-) -> PruningLoss:
+def measure_pruning(vae: VAE, pruned: VAE, source: ImageSource, *, indices: Tensor) -> PruningLoss:
     """Reconstruct the images at `indices` with both models.
 
     Args:
@@ -95,12 +95,11 @@ def measure_pruning(
         pruned: What `prune_vae` made of it.
         source: The images.
         indices: (n,) which of them.
-        means: (latent_dim,), where the full model's dimensions lie on average.
     """
     return PruningLoss(
         before=_quality(vae, source, indices),
         after=_quality(pruned, source, indices),
-        blind_loss=_blind_loss(vae, source, indices, means=means),
+        blind_loss=_blind_loss(vae, source, indices),
     )
 
 
@@ -118,12 +117,22 @@ def _quality(vae: VAE, source: ImageSource, indices: Tensor) -> Quality:
 
 
 @torch.no_grad()
-def _blind_loss(vae: VAE, source: ImageSource, indices: Tensor, *, means: Tensor) -> float:
+def _blind_loss(vae: VAE, source: ImageSource, indices: Tensor) -> float:
+    batches = torch.split(indices, BATCH_SIZE)
+    mean = sum(source.images(batch).double().sum(dim=0) for batch in batches) / len(indices)
+    assert isinstance(mean, Tensor)
+    output = _output_of(mean, is_image=len(vae.image_shape) == 3).float()  # (*image_shape)
     total = 0.0
-    for batch in torch.split(indices, BATCH_SIZE):
-        z = means.float().expand(len(batch), -1)  # (batch, latent_dim)
-        total += float(vae.reconstruction_loss(z, source.images(batch)).double().sum())
+    for batch in batches:
+        images = source.images(batch)
+        losses = vae.likelihood.reconstruction_loss(output.expand_as(images), images)
+        total += float(losses.double().sum())
     return total / len(indices)
+
+
+def _output_of(mean: Tensor, *, is_image: bool) -> Tensor:
+    """What the decoder would have to give for this mean: its logit for pixels."""
+    return mean.clamp(LEAST_PIXEL, 1 - LEAST_PIXEL).logit() if is_image else mean
 
 
 def _set(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
