@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -100,6 +100,30 @@ def report(
 
     report_run(run_dir, seed=seed)
     _say(f"Next: rfvae-export {run_dir} --to models")
+
+
+@app.command()
+def compare(
+    run_dirs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Two or more runs on the same images.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for compare.json and the pictures.")
+    ] = None,
+    min_correlation: Annotated[
+        float, typer.Option(min=0, max=1, help="Below it two dimensions are not the same one.")
+    ] = 0.75,
+    by: Annotated[
+        Literal["spearman", "pearson"], typer.Option(help="Correlation of ranks, or of values.")
+    ] = "spearman",
+    seed: Annotated[int, typer.Option(help="Seed of the sample of images.")] = 0,
+) -> None:
+    """Match the dimensions of several runs, and say how often each factor is found."""
+    from training.compare import compare_runs
+    from training.metrics.matching import Matching
+
+    matching = Matching(similarity=by, min_correlation=min_correlation)
+    compare_runs(run_dirs, out=out, matching=matching, seed=seed)
 
 
 @app.command()

@@ -62,7 +62,7 @@ def _sample_figures(
     if len(vae.image_shape) == 3:
         return {
             "reconstructions": reconstructions_figure(*_reconstruct(vae, source)),
-            "traversals": traversals_figure(_traverse(vae, source, rows), rows),
+            "traversals": traversals_figure(traverse(vae, source, rows), rows),
         }
     columns = report["columns"]
     return {
@@ -125,8 +125,17 @@ def _reconstruct(vae: VAE, source: ImageSource) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _traverse(vae: VAE, source: ImageSource, rows: Sequence[Row]) -> Tensor:
-    """(rows, steps, channels, height, width), around the most typical image of a sample."""
+def traverse(vae: VAE, source: ImageSource, rows: Sequence[Row]) -> Tensor:
+    """Frames of a sweep of each row's dimension, around the most typical image of a sample.
+
+    Args:
+        vae: The model.
+        source: The images.
+        rows: Rows of a report's `dims`.
+
+    Returns:
+        (len(rows), steps, channels, height, width), from the 1 % to the 99 % quantile of mu.
+    """
     mu = encode_means(vae, source, sample_indices(source.n_images, 1000, seed=0))
     centered = (mu - mu.median(dim=0).values) / mu.std(dim=0).clamp(min=0.1)
     base = mu[centered.square().sum(dim=1).argmin()]  # (latent_dim,)

@@ -49,6 +49,11 @@ class Part:
         return self.whole.images(self._rows.to(indices.device)[indices])
 
 
+def whole_source(source: ImageSource) -> ImageSource:
+    """All images of the set that `source` is a part of, or is."""
+    return source.whole if isinstance(source, Part) else source
+
+
 def _factors_of_part(factors: Factors | None, rows: Tensor) -> FactorTable | None:
     if factors is None:
         return None

@@ -11,10 +11,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 from sklearn.linear_model import Lasso
 
 from training.metrics.inputs import MIN_STD, Floats, Ints, active_dims, as_codes, make_rng
+from training.metrics.matching import correlations, z_scored
 from training.metrics.results import Interval, MetricResult, centred_interval
 
 LASSO_ALPHA = 0.1  # as in disentanglement_lib
@@ -126,19 +126,13 @@ def _lasso_weights(first: Floats, second: Floats) -> Floats:
     """|weight| of dimension a of the first run in the prediction of dimension b: (a, b)."""
     if first.shape[1] == 0 or second.shape[1] == 0:
         return np.zeros((first.shape[1], second.shape[1]))
-    model = Lasso(alpha=LASSO_ALPHA, max_iter=10_000).fit(_z_scored(first), _z_scored(second))
+    model = Lasso(alpha=LASSO_ALPHA, max_iter=10_000).fit(z_scored(first), z_scored(second))
     return np.asarray(np.abs(np.atleast_2d(model.coef_)).T)
 
 
 def _rank_correlations(first: Floats, second: Floats) -> Floats:
     """|Spearman correlation|: (a, b)."""
-    ranks = [_z_scored(rankdata(run, axis=0)) for run in (first, second)]
-    return np.abs(ranks[0].T @ ranks[1]) / len(first)
-
-
-def _z_scored(table: Floats) -> Floats:
-    std = table.std(axis=0)
-    return np.asarray((table - table.mean(axis=0)) / np.where(std > 0, std, 1.0))
+    return np.abs(correlations(first, second, similarity="spearman"))
 
 
 def _intervals(by_run: Floats, replicates: list[Floats]) -> list[Interval | None]:
