@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
 
-from training.metrics.inputs import Floats, Ints, discretize
+import numpy as np
+from numpy.typing import ArrayLike
+
+from training.metrics.inputs import Floats, Ints, active_dims, as_classes, as_codes, discretize
 
 N_BINS = 20  # as in the studies of disentanglement_lib
+
+
+@dataclass(frozen=True)
+class Binned:
+    """Codes and factors as class numbers.
+
+    Attributes:
+        bins: (n, latent_dim), all in one bin where a dimension does not move.
+        classes: (n, n_factors).
+        active: The dimensions that move.
+    """
+
+    bins: Ints
+    classes: Ints
+    active: Ints
+
+
+def binned(codes: ArrayLike, factors: ArrayLike, *, min_std: float) -> Binned:
+    """Check both and bin the codes (n, latent_dim) that spread by at least `min_std`."""
+    array = as_codes(codes)
+    active = active_dims(array, min_std)
+    return Binned(binned_active(array, active), as_classes(factors, len(array)), active)
 
 
 def information_table(bins: Ints, classes: Ints) -> Floats:

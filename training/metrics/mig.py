@@ -5,17 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from training.metrics.information import binned_active, entropies, information_table
-from training.metrics.inputs import (
-    MIN_STD,
-    Floats,
-    Ints,
-    active_dims,
-    as_classes,
-    as_codes,
-    make_rng,
-    varying_factors,
-)
+from training.metrics.information import binned, entropies, information_table
+from training.metrics.inputs import MIN_STD, Floats, Ints, make_rng, varying_factors
 from training.metrics.results import MetricResult, bootstrap_rows
 
 
@@ -45,10 +36,8 @@ def mig(
         Score in [0, 1]; `table` is the mutual information in nats, `details["gaps"]` the gap of
         each factor (NaN if it has one value), `details["entropies"]` the factors' entropies.
     """
-    array = as_codes(codes)
-    classes = as_classes(factors, len(array))
-    active = active_dims(array, min_std)
-    bins = binned_active(array, active)
+    data = binned(codes, factors, min_std=min_std)
+    bins, classes = data.bins, data.classes
     table, gaps = _gaps(bins, classes)
     score = _mean(gaps)
     return MetricResult(
@@ -56,7 +45,7 @@ def mig(
         table=table,
         ci95=bootstrap_rows(
             lambda rows: _mean(_gaps(bins[rows], classes[rows])[1]),
-            len(array),
+            len(bins),
             score=score,
             n_bootstrap=n_bootstrap,
             rng=make_rng(seed),
@@ -65,7 +54,7 @@ def mig(
             "gaps": gaps,
             "entropies": entropies(classes),
             "best_dims": table.argmax(axis=0),
-            "active_dims": active.tolist(),
+            "active_dims": data.active.tolist(),
         },
     )
 

@@ -5,17 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from training.metrics.information import binned_active, information_table
-from training.metrics.inputs import (
-    MIN_STD,
-    Floats,
-    Ints,
-    active_dims,
-    as_classes,
-    as_codes,
-    make_rng,
-    varying_factors,
-)
+from training.metrics.information import binned, information_table
+from training.metrics.inputs import MIN_STD, Floats, Ints, make_rng, varying_factors
 from training.metrics.results import MetricResult, bootstrap_rows
 
 
@@ -44,10 +35,8 @@ def modularity(
         Score in [0, 1], 0 if no dimension moves or no factor varies; `table` is the mutual
         information in nats, `details["by_dim"]` the modularity of each dimension (NaN if dead).
     """
-    array = as_codes(codes)
-    classes = as_classes(factors, len(array))
-    active = active_dims(array, min_std)
-    bins = binned_active(array, active)
+    data = binned(codes, factors, min_std=min_std)
+    bins, classes, active = data.bins, data.classes, data.active
     table = information_table(bins, classes)
     by_dim = np.full(len(table), np.nan)
     by_dim[active] = _by_dim(table[np.ix_(active, varying_factors(classes))])
@@ -63,7 +52,7 @@ def modularity(
         score=score,
         table=table,
         ci95=bootstrap_rows(
-            statistic, len(array), score=score, n_bootstrap=n_bootstrap, rng=make_rng(seed)
+            statistic, len(bins), score=score, n_bootstrap=n_bootstrap, rng=make_rng(seed)
         ),
         details={"by_dim": by_dim, "active_dims": active.tolist()},
     )

@@ -11,10 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from training.metrics.inputs import MIN_STD, Floats, Ints, active_dims, make_rng
+from training.metrics.inputs import (
+    MIN_STD,
+    Floats,
+    Ints,
+    active_dims,
+    as_classes,
+    as_codes,
+    make_rng,
+)
 from training.metrics.results import Interval, MetricResult, centred_interval
-from training.metrics.samplers import FactorSampler, choose
+from training.metrics.samplers import FactorSampler, GridSampler, TableSampler, choose
 
 EncodeIndices = Callable[[Ints], Floats]
 
@@ -75,53 +84,96 @@ class VoteResult(MetricResult):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ballot:
-    """The rule of a metric: how to draw a set of images and which dimension it votes for."""
+class VoteMetric:
+    """A metric by its rule: how to draw a set of images, and which dimension it votes for.
+
+    Attributes:
+        draw: (sampler, factor, n, rng) to the numbers of at most n images.
+        pick: (votes, dims), variances of the sets over those of all images, to the winners (votes,)
+    """
 
     draw: Callable[[FactorSampler, int, int, np.random.Generator], Ints]
     pick: Callable[[Floats], Ints]
 
+    def __call__(
+        self,
+        codes: ArrayLike,
+        factors: ArrayLike,
+        *,
+        seed: int | np.random.Generator,
+        protocol: VoteProtocol = ROBUST,
+        dims: Sequence[int] | None = None,
+    ) -> VoteResult:
+        """The metric of a labelled table.
 
-def run_votes(
-    ballot: Ballot,
-    sampler: FactorSampler,
-    encode: EncodeIndices,
-    *,
-    seed: int | np.random.Generator,
-    protocol: VoteProtocol,
-    dims: Sequence[int] | None,
-) -> VoteResult:
-    """Draw, encode and count the votes, and score them.
+        Args:
+            codes: (n, latent_dim).
+            factors: (n, n_factors) classes. Factors with one value cast no vote.
+            seed: Seed, or a generator to go on with.
+            protocol: `ROBUST` (held-out votes, dead dimensions masked) or `PAPER`.
+            dims: Dimensions that may get votes, such as the relevant ones, constant ones left out;
+                None for those that `protocol.min_std` leaves.
 
-    Args:
-        ballot: The metric's rule.
-        sampler: Where sets of images come from.
-        encode: Image numbers (n,) to codes (n, latent_dim).
-        seed: Seed, or a generator to go on with.
-        protocol: Numbers of votes and images, and what is masked.
-        dims: Dimensions that may get votes, constant ones left out; None for those that
-            `protocol.min_std` leaves.
+        Returns:
+            Accuracy in [0, 1]: 1 for perfect codes, about 1/n_factors by chance, 0 if all are dead.
+            Dimensions are numbered as in the codes.
 
-    Returns:
-        The result, with dimensions numbered as in the codes.
-    """
-    # A stream for each purpose: with one seed, protocols that differ in other numbers see the same
-    # training votes, so what differs between their scores is the protocol.
-    streams = make_rng(seed).spawn(4)
-    overall = encode(choose(sampler.n_images, protocol.n_global, streams[0]))
-    spread = overall.var(axis=0, ddof=protocol.ddof) + protocol.epsilon
-    active = _allowed_dims(overall, dims, protocol)
-    tables = []
-    for n_votes, rng in zip((protocol.n_train, protocol.n_eval), streams[1:3], strict=True):
-        labels = spread_votes(n_votes, sampler.varying)
-        table = np.zeros((overall.shape[1], sampler.n_factors), dtype=np.int64)
-        if len(active) and len(labels):
-            groups = [ballot.draw(sampler, int(k), protocol.n_images, rng) for k in labels]
-            variances = _group_variances(groups, encode, protocol.ddof)  # (votes, latent_dim)
-            winners = ballot.pick(variances[:, active] / spread[active])
-            np.add.at(table, (active[winners], labels), 1)
-        tables.append(table)
-    return _score(tables[0], tables[1], active, protocol=protocol, rng=streams[3])
+        Raises:
+            ValueError: If the table has no such set of images for some factor.
+        """
+        table = as_codes(codes)
+        sampler = TableSampler(as_classes(factors, len(table)))
+        return self._run(sampler, table.__getitem__, seed=seed, protocol=protocol, dims=dims)
+
+    def on_grid(
+        self,
+        encode_indices: EncodeIndices,
+        factor_sizes: Sequence[int],
+        *,
+        seed: int | np.random.Generator,
+        protocol: VoteProtocol = ROBUST,
+        dims: Sequence[int] | None = None,
+    ) -> VoteResult:
+        """The metric of an encoder on a full grid of factor values.
+
+        Args:
+            encode_indices: Image numbers (n,), row-major over the grid, to codes (n, latent_dim).
+            factor_sizes: Number of values of each factor.
+            seed: As in a call, like `protocol` and `dims`.
+
+        Returns:
+            As a call.
+        """
+        sampler = GridSampler(factor_sizes)
+        return self._run(sampler, encode_indices, seed=seed, protocol=protocol, dims=dims)
+
+    def _run(
+        self,
+        sampler: FactorSampler,
+        encode: EncodeIndices,
+        *,
+        seed: int | np.random.Generator,
+        protocol: VoteProtocol,
+        dims: Sequence[int] | None,
+    ) -> VoteResult:
+        """Draw, encode and count the votes, and score them."""
+        # A stream for each purpose: with one seed, protocols that differ in other numbers see the
+        # same training votes, so what differs between their scores is the protocol.
+        streams = make_rng(seed).spawn(4)
+        overall = encode(choose(sampler.n_images, protocol.n_global, streams[0]))
+        spread = overall.var(axis=0, ddof=protocol.ddof) + protocol.epsilon
+        active = _allowed_dims(overall, dims, protocol)
+        tables = []
+        for n_votes, rng in zip((protocol.n_train, protocol.n_eval), streams[1:3], strict=True):
+            labels = spread_votes(n_votes, sampler.varying)
+            table = np.zeros((overall.shape[1], sampler.n_factors), dtype=np.int64)
+            if len(active) and len(labels):
+                groups = [self.draw(sampler, int(k), protocol.n_images, rng) for k in labels]
+                variances = _group_variances(groups, encode, protocol.ddof)  # (votes, latent_dim)
+                winners = self.pick(variances[:, active] / spread[active])
+                np.add.at(table, (active[winners], labels), 1)
+            tables.append(table)
+        return _score(tables[0], tables[1], active, protocol=protocol, rng=streams[3])
 
 
 def spread_votes(n_votes: int, factors: Ints) -> Ints:
