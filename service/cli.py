@@ -1,4 +1,4 @@
-"""`rfvae-serve`: serve models over HTTP, encode in bulk, check a model, list the settings."""
+"""`rfvae-serve`: serve models over HTTP, encode in bulk, check and measure models."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,6 +138,45 @@ def encode(
         raise _failure(error.detail) from None
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@app.command()
+def bench(
+    model_repository: Annotated[
+        list[Path] | None,
+        typer.Option("--models", help=f"May be given several times. {_text('model_repository')}"),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Default: as the service chooses.")] = None,
+    version: Annotated[int | None, typer.Option(help="Default: the highest.")] = None,
+    device: Annotated[str | None, typer.Option(help=_text("device"))] = None,
+    lanes: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0, max=256, help="May be given several times, to compare; 0 chooses. Default: 1, 0."
+        ),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help=_text("threads"))] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.01, max=60, help="Length of one round; each figure is of three.")
+    ] = 0.3,
+) -> None:
+    """Measure a model on this machine: rows a second of the engine and through the batcher.
+
+    The last line is JSON.
+    """
+    options = {"model_repository": model_repository, "device": device, "threads": threads}
+    settings = _settings(**{name: value for name, value in options.items() if value})
+    from service.bench import bench_lines
+
+    try:
+        for line in bench_lines(settings, model, version, lanes=lanes or [1, 0], seconds=seconds):
+            typer.echo(line)
+    except SettingsError as error:
+        raise _wrong_usage(error) from None
+    except ServiceError as error:
+        raise _failure(error.detail) from None
+    except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -22,8 +22,8 @@ from rich.progress import Progress as RichProgress
 from service.bulk.encoder import BulkEncoder
 from service.bulk.job import Job, Progress, finish, held, plan, run_parts
 from service.bulk.sources import Reading, Source, open_source
-from service.errors import ServiceError, UnknownModel, UnknownVersion
-from service.models.repository import FoundVersion, require_versions, scan
+from service.errors import ServiceError
+from service.models.repository import pick, require_versions, scan
 from service.models.served import LoadOptions, load_model
 from service.models.signature import load_signatures
 from service.settings import Settings
@@ -93,7 +93,7 @@ def open_encoder(options: BulkOptions, settings: Settings) -> BulkEncoder:
         threads=settings.threads,
         signatures=load_signatures(settings.public_keys, demanded=settings.require_signature),
     )
-    return BulkEncoder.of(load_model(_choose(found, options), loading))
+    return BulkEncoder.of(load_model(pick(found, options.model, options.version), loading))
 
 
 def open_images(options: BulkOptions, settings: Settings, encoder: BulkEncoder) -> Source:
@@ -106,19 +106,6 @@ def open_images(options: BulkOptions, settings: Settings, encoder: BulkEncoder) 
         id_column=options.id_column,
     )
     return open_source(options.source, reading)
-
-
-def _choose(found: list[FoundVersion], options: BulkOptions) -> FoundVersion:
-    name = options.model or found[0].name
-    versions = [one for one in found if one.name == name]
-    if not versions:
-        raise UnknownModel(name, sorted({one.name for one in found}))
-    if options.version is None:
-        return versions[0]
-    for one in versions:
-        if one.version == options.version:
-            return one
-    raise UnknownVersion(name, options.version, sorted(one.version for one in versions))
 
 
 def _summary(job: Job, to_do: int, seconds: float, encoder: BulkEncoder) -> str:

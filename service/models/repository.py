@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.errors import ArtifactError
+from service.errors import ArtifactError, UnknownModel, UnknownVersion
 from service.models.artifact import MANIFEST
 
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -60,6 +60,24 @@ def require_versions(found: Sequence[FoundVersion], repositories: Sequence[Path]
     raise ArtifactError(
         f"a repository must hold NAME/VERSION/{MANIFEST}; found none in {places}{hint}"
     )
+
+
+def pick(found: Sequence[FoundVersion], name: str | None, version: int | None) -> FoundVersion:
+    """One of them: by default the first by name, in its highest version.
+
+    Raises:
+        UnknownModel, UnknownVersion: with what there is.
+    """
+    name = found[0].name if name is None else name
+    versions = [one for one in found if one.name == name]
+    if not versions:
+        raise UnknownModel(name, sorted({one.name for one in found}))
+    if version is None:
+        return versions[0]
+    for one in versions:
+        if one.version == version:
+            return one
+    raise UnknownVersion(name, version, sorted(one.version for one in versions))
 
 
 def _models(repository: Path) -> Iterator[tuple[str, list[FoundVersion]]]:
