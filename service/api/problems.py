@@ -20,7 +20,7 @@ from service.observability.logging import log_event
 from service.observability.record import RequestRecord, record_of
 
 PROBLEM_JSON: Final = "application/problem+json"
-OIP_PATH: Final = "/v2"  # the Open Inference Protocol has a form of its own for errors
+OIP_PATH: Final = "/v2"
 TYPE_PREFIX: Final = "urn:rfvae:problem:"
 _HIDDEN_DETAIL: Final = "the service failed on this request; the log has more under its request id"
 
@@ -86,9 +86,14 @@ async def _answer(error: ServiceError, scope: Scope, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+def is_oip(path: str) -> bool:
+    """Whether a path belongs to the Open Inference Protocol, which has its own form of errors."""
+    return path == OIP_PATH or path.startswith(f"{OIP_PATH}/")
+
+
 def _form(error: ServiceError, path: str, record: RequestRecord) -> tuple[bytes, str]:
     """Body and media type, as the clients of this path expect them."""
-    if path == OIP_PATH or path.startswith(f"{OIP_PATH}/"):
+    if is_oip(path):
         return orjson.dumps({"error": error.detail}), "application/json"
     return problem_body(error, record.request_id), PROBLEM_JSON
 

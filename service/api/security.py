@@ -5,9 +5,10 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from service.api import schemas
-from service.api.openapi import reference
-from service.api.problems import PROBLEM_JSON
+from service.api import oip_schemas, schemas
+from service.api.negotiation import JSON
+from service.api.openapi import Content, reference
+from service.api.problems import PROBLEM_JSON, is_oip
 from service.api.route import LeanRoute
 from service.safety import ExemptGroup
 
@@ -50,22 +51,26 @@ def describe_keys(app: FastAPI, is_exempt: Callable[[str], bool]) -> None:
             document["components"]["securitySchemes"] = SCHEMES
             for path, methods in document["paths"].items():
                 for described in methods.values():
-                    _describe(described, is_exempt=is_exempt(path))
+                    _describe(described, path, is_exempt=is_exempt(path))
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _describe(described: dict[str, Any], *, is_exempt: bool) -> None:
+def _describe(described: dict[str, Any], path: str, *, is_exempt: bool) -> None:
     if is_exempt:
         described["security"] = []
         return
     described["security"] = [{name: []} for name in SCHEMES]
     responses = described["responses"]
-    problem = {PROBLEM_JSON: reference(schemas.Problem)}
-    others = (told["content"] for status, told in responses.items() if status.startswith("4"))
     responses["401"] = {
         "description": "No API key, or one that the service does not know.",
-        "content": next(others, problem),
+        "content": _error_content(path),
         "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
     }
+
+
+def _error_content(path: str) -> Content:
+    if is_oip(path):
+        return {JSON: reference(oip_schemas.OipError)}
+    return {PROBLEM_JSON: reference(schemas.Problem)}

@@ -93,6 +93,10 @@ async def test_openapi_says_which_operations_need_a_key(start_service: StartServ
     encode = document["paths"]["/encode"]["post"]
     assert encode["security"] == [{"bearer": []}, {"apiKey": []}]
     assert encode["responses"]["401"]["content"] == encode["responses"]["400"]["content"]
+    infer = document["paths"]["/v2/models/{model}/infer"]["post"]
+    server = document["paths"]["/v2"]["get"]
+    for described in (infer, server):
+        assert described["responses"]["401"]["content"] == infer["responses"]["400"]["content"]
     livez = document["paths"]["/livez"]["get"]
     assert (livez["security"], "401" in livez["responses"]) == ([], False)
 
