@@ -98,21 +98,22 @@ def _answers(job: Job, options: BulkOptions, settings: Settings, missing: list[i
     on_worker = settings.model_copy(
         update={"lanes": lanes, "model_repository": tuple(map(_whole, settings.model_repository))}
     )
-    done = (
-        ray.data.from_items([{"part": part} for part in missing])
-        .repartition(len(missing))
-        .map_batches(
-            PartWorker,
-            fn_constructor_args=(
-                replace(job, out=_whole(job.out)),
-                replace(options, source=_whole(options.source)),
-                on_worker,
-            ),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=len(missing)),
-            num_cpus=lanes,
-            num_gpus=1 if settings.device in ("cuda", "tensorrt") else 0,
-        )
+    arguments = (
+        replace(job, out=_whole(job.out)),
+        replace(options, source=_whole(options.source)),
+        on_worker,
+    )
+    # A block a part at once: to cut blocks later takes tasks, for which actors may leave no core.
+    parts = ray.data.from_items(
+        [{"part": part} for part in missing], override_num_blocks=len(missing)
+    )
+    done = parts.map_batches(
+        PartWorker,
+        fn_constructor_args=arguments,
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=len(missing)),
+        num_cpus=lanes,
+        num_gpus=1 if settings.device in ("cuda", "tensorrt") else 0,
     )
     return done.iter_batches(batch_size=1)
 
