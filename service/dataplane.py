@@ -9,6 +9,7 @@ import numpy.typing as npt
 from service.elbo import Likelihood, elbo
 from service.errors import InvalidValue, TooManyRows
 from service.latent import (
+    LARGEST_LATENT,
     Dims,
     Floats,
     in_range,
@@ -28,6 +29,7 @@ from service.offload import Offload
 Images = npt.NDArray[Any]  # uint8 images, or float32 rows of numbers
 Doubles = npt.NDArray[np.float64]
 LARGE_PIXELS = 64 * 64 * 4  # the bound of so many takes about as long as a change of thread
+LARGEST_LOGVAR = 80.0  # exp of more overflows float32
 DimChoice = str | tuple[int | str, ...]
 
 
@@ -112,9 +114,14 @@ class DataPlane:
         """uint8 (n, channels, height, width) to mu and logvar, float32 (n, latent_dim) each.
 
         A model of rows takes float32 (n, n_columns).
+
+        Raises:
+            InvalidValue: a row lies so far from the training data that the numbers overflow.
         """
         self._check_rows(len(images))
         mu, logvar = await _run(model, "encode", images, work)
+        if model.manifest.vector is not None:
+            _require_bounded(mu, logvar)
         return mu, logvar
 
     async def decode(self, model: ServedModel, z: Floats, work: Work) -> Floats:
@@ -246,6 +253,17 @@ def likelihood_of(manifest: Manifest) -> Likelihood:
     vector = manifest.vector
     column_scale = None if vector is None else np.array(vector.scale)
     return Likelihood(manifest.likelihood, manifest.likelihood_scale, column_scale)
+
+
+def _require_bounded(mu: Floats, logvar: Floats) -> None:
+    """Pixels are bounded, rows are not: beyond these, sigma or KL would be infinite or NaN."""
+    sound = (np.abs(mu) <= LARGEST_LATENT) & (logvar <= LARGEST_LOGVAR) & np.isfinite(logvar)
+    if not sound.all():
+        row = int(np.argmin(sound.all(axis=1)))
+        raise InvalidValue(
+            f"row {row} must lie nearer to the training data: the model's numbers for it overflow; "
+            "check its columns and their units"
+        )
 
 
 async def _run(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from service.errors import InvalidValue, UnknownDimension
 
+LARGEST_LATENT = 1e6  # far beyond any prior, and far from where float32 overflows in a graph
 PERCENTILES = np.array([1, 5, 25, 50, 75, 95, 99], dtype=np.float64)
 
 Floats = npt.NDArray[np.float32]
@@ -243,6 +244,12 @@ def _finite_rows(rows: npt.ArrayLike) -> Floats:
         raise InvalidValue(f"latents must be rows of numbers (n, dims); got shape {given.shape}")
     if not np.isfinite(given).all():
         raise InvalidValue("latents must be finite float32 numbers; got NaN or infinity")
+    largest = np.abs(given).max(initial=0)
+    if largest > LARGEST_LATENT:
+        raise InvalidValue(
+            f"latents must lie between -{LARGEST_LATENT:g} and {LARGEST_LATENT:g}; "
+            f"got one as large as {largest:.3g}"
+        )
     return given
 
 

@@ -8,10 +8,10 @@ from service.api.parameters import shorten
 from service.api.schemas import parse_body
 from service.codecs.oip import Array, TensorSpec, read_bytes, read_numbers, read_rows, split_body
 from service.errors import InvalidValue, MalformedInput
+from service.latent import LARGEST_LATENT
 from service.models.manifest import Manifest
 from service.models.served import ServedModel
 
-LARGEST_LATENT: Final = 1e6  # as for latents in JSON
 _DATATYPES: Final = {"uint8": "UINT8", "float32": "FP32"}
 # What Triton has beside the protocol and would be wrong to ignore.
 _REFUSED_PARAMETERS: Final = ("shared_memory_region", "classification")

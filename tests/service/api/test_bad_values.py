@@ -119,6 +119,13 @@ LATENTS = {
         path="/decode",
         request=npy(np.array([[1e300, 0]])),
     ),
+    "far beyond the prior in npy": Case(
+        422,
+        "invalid-value",
+        "latents must lie between -1e+06 and 1e+06; got one as large as 3e+38",
+        path="/decode",
+        request=npy(np.array([[3e38, -3e38]], np.float32)),
+    ),
     "wrong number": Case(
         422,
         "invalid-value",

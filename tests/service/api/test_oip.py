@@ -1,6 +1,7 @@
 """The Open Inference Protocol through the HTTP door: right answers, its own errors, overload."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from service.api.oip_schemas import InferAnswer, ModelMetadata
 from service.models.registry import Registry
 from tests.service.conftest import Gate, StartService, as_file, picture
 from tests.service.tiny_model import TinyWeights, write_tiny_model
+from tests.service.tiny_rows import RowWeights, write_tiny_rows
 
 INFER = "/v2/models/tiny/infer"
 DECODE = "/v2/models/tiny-decoder/infer"
@@ -367,6 +369,21 @@ async def test_infer_is_refused_while_draining(start_service: StartService) -> N
 
     assert answer.status_code == 503
     assert "shutting down" in answer.json()["error"]
+
+
+async def test_infer_takes_rows_of_numbers(start_service: StartService, tmp_path: Path) -> None:
+    rows = np.array([[170, 70, 40], [160, 70.05, 41]], np.float32)
+
+    async with start_service(model_repository=(write_tiny_rows(tmp_path),)) as started:
+        metadata = (await started.client.get("/v2/models/rows")).json()
+        answer = await started.client.post("/v2/models/rows-encoder/infer", **_binary("row", rows))
+        z = RowWeights().encode(rows)[0]
+        decoded = await started.client.post("/v2/models/rows-decoder/infer", json=_request("z", z))
+
+    assert metadata["inputs"] == [{"name": "row", "datatype": "FP32", "shape": [-1, 3]}]
+    np.testing.assert_allclose(_outputs(answer)["mu"], z, atol=1e-4)
+    expected = RowWeights().decode(z)
+    np.testing.assert_allclose(_outputs(decoded)["row"], expected, rtol=1e-4)
 
 
 async def test_infer_agrees_with_encode(client: httpx.AsyncClient) -> None:

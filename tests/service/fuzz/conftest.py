@@ -12,6 +12,8 @@ from service.api.call import Service
 from service.app import create_app
 from service.settings import Settings
 from tests.service.asgi import Answer, call, http_scope
+from tests.service.tiny_model import write_tiny_repository
+from tests.service.tiny_rows import write_tiny_rows
 
 
 class Door:
@@ -31,9 +33,17 @@ class Door:
 
 
 @pytest.fixture(scope="module")
-def door(repository: Path) -> Iterator[Door]:
-    """An application with the tiny model; whatever it logs as an error fails the test."""
-    settings = Settings(model_repository=(repository,), lanes=1, access_log="none")
+def two_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a model of images, `tiny`, and one of rows, `rows`."""
+    return write_tiny_rows(write_tiny_repository(tmp_path_factory.mktemp("two")))
+
+
+@pytest.fixture(scope="module")
+def door(two_models: Path) -> Iterator[Door]:
+    """An application with both models."""
+    settings = Settings(
+        model_repository=(two_models,), default_model="tiny", lanes=1, access_log="none"
+    )
     app = create_app(settings)
     with asyncio.Runner() as runner:
         lifespan = app.router.lifespan_context(app)

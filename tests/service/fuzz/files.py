@@ -102,6 +102,26 @@ def latent_json() -> list[bytes]:
     ]
 
 
+def row_json() -> list[bytes]:
+    """Rows of three columns in a list, by name, and far away."""
+    return [
+        orjson.dumps({"rows": [[170, 70, 40], [160.5, 60, 1e3]]}),
+        orjson.dumps({"rows": [{"height": 170, "weight": 70, "age": 40}]}),
+        orjson.dumps([[1e30, -1e38, 0]]),
+    ]
+
+
+def row_arrays() -> list[bytes]:
+    """npy of float32 and float64 rows."""
+    rows = np.array([[170, 70, 40], [160.5, 60, 1]])
+    return [as_npy(rows), as_npy(rows.astype(np.float32)), as_npy(np.array([[1e39, 3e38, -3e38]]))]
+
+
+def any_arrays() -> list[bytes]:
+    """Every npy of the above."""
+    return [*image_arrays(), *latent_arrays(), *row_arrays()]
+
+
 def multipart_bodies() -> list[bytes]:
     """Two pictures in parts, whose boundary is `edge`."""
     parts = b"".join(
@@ -114,7 +134,11 @@ def multipart_bodies() -> list[bytes]:
 
 def oip_json() -> list[bytes]:
     """Requests of the Open Inference Protocol with their numbers in JSON."""
-    return [orjson.dumps(oip_request({"data": picture(0).ravel().tolist()}))]
+    row = {"name": "row", "shape": [2, 3], "datatype": "FP32", "data": [170, 70, 40, 1e38, 0, -1]}
+    return [
+        orjson.dumps(oip_request({"data": picture(0).ravel().tolist()})),
+        orjson.dumps({"inputs": [row]}),
+    ]
 
 
 def oip_binary() -> tuple[int, bytes]:

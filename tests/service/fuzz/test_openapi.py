@@ -31,6 +31,7 @@ FEW = settings(
 MANY = settings(FEW, max_examples=150, derandomize=False, print_blob=True)
 HOW_MANY = [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.slow)]
 TIMEOUT = "X-Request-Timeout-Ms"
+KNOWN = [None, "tiny", "rows"]
 # A schema cannot say which bytes are a picture, or how many numbers a row has.
 UNDECIDABLE = [checks.positive_data_acceptance]
 
@@ -39,7 +40,8 @@ schemathesis.openapi.media_type("image/jpeg", files.mutated(files.jpeg_files()))
 schemathesis.openapi.media_type("image/webp", files.mutated(files.webp_files()))
 schemathesis.openapi.media_type("image/bmp", files.mutated(files.bmp_files()))
 schemathesis.openapi.media_type(
-    "application/x-npy", files.mutated([*files.image_arrays(), *files.latent_arrays()])
+    "application/x-npy",
+    files.mutated([*files.image_arrays(), *files.latent_arrays(), *files.row_arrays()]),
 )
 schemathesis.openapi.media_type("application/octet-stream", files.mutated([files.oip_binary()[1]]))
 
@@ -62,9 +64,9 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def url(repository: Path) -> Iterator[str]:
-    """A real server with the tiny model; a failure in its log fails the module."""
-    with serve(repository, "--access-log", "none") as server:
+def url(two_models: Path) -> Iterator[str]:
+    """A real server with both models; a failure in its log fails the module."""
+    with serve(two_models, "--default-model", "tiny", "--access-log", "none") as server:
         yield server.url
         _, errors = server.end()
         assert "request_failed" not in errors
@@ -87,9 +89,9 @@ def test_answer_is_one_that_openapi_documents(
     how_many: settings,
 ) -> None:
     @how_many
-    @given(operation.as_strategy(generation_mode=mode), st.booleans())
-    def check(case: Case, known: bool) -> None:
-        _aim(case, known)
+    @given(operation.as_strategy(generation_mode=mode), st.sampled_from(KNOWN))
+    def check(case: Case, model: str | None) -> None:
+        _aim(case, model)
         response = case.call(base_url=url, session=session, timeout=30)
         case.validate_response(response, excluded_checks=UNDECIDABLE)
 
@@ -117,12 +119,10 @@ def test_every_boundary_of_openapi_holds(url: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _aim(case: Case, known: bool) -> None:
-    """Half of the cases ask for a model that is there, and all have time enough."""
-    if known:
-        if "model" in (case.path_parameters or {}):
-            case.path_parameters["model"] = "tiny"
-        if "model" in (case.query or {}):
-            case.query["model"] = "tiny"
+def _aim(case: Case, model: str | None) -> None:
+    """Most of the cases ask for a model that is there, and all have time enough."""
+    for place in (case.path_parameters, case.query):
+        if model is not None and "model" in (place or {}):
+            place["model"] = model
     if (case.headers or {}).get(TIMEOUT, "").isdigit():
         case.headers[TIMEOUT] = "60000"
