@@ -24,8 +24,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -80,7 +81,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def soak(pid: int, port: int, options: argparse.Namespace) -> dict[str, float]:
+async def soak(pid: int, port: int, options: argparse.Namespace) -> dict[str, Any]:
     """Capacity, then the steady load with memory looked at every second."""
     mix = make_mix()
     before = Tally()
@@ -107,6 +108,7 @@ async def soak(pid: int, port: int, options: argparse.Namespace) -> dict[str, fl
         "p99_ms": round(quantiles[98] * 1e3, 2),
         "resident_mb": round(memory[-1] / MB, 1),
         "growth_mb": round(growth_bytes(memory) / MB, 2),
+        "by_tenth_mb": [round(part / MB, 1) for part in by_tenth(memory)],
     }
 
 
@@ -115,6 +117,13 @@ def growth_bytes(memory: Sequence[int]) -> float:
     piece = max(1, int(len(memory) * TENTH))
     start = int(len(memory) * WARM_UP_SHARE)
     return statistics.median(memory[-piece:]) - statistics.median(memory[start : start + piece])
+
+
+def by_tenth(memory: Sequence[int]) -> list[float]:
+    """The median of each tenth: a leak rises to the end, a warm-up does not."""
+    edges = [len(memory) * tenth // 10 for tenth in range(11)]
+    parts = [memory[start : max(stop, start + 1)] for start, stop in pairwise(edges)]
+    return [statistics.median(part) for part in parts if part]
 
 
 async def load(

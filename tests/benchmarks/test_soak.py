@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def soak(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("soak")
 
 
-def _run(*options: str) -> dict[str, float]:
+def _run(*options: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "benchmarks/soak.py", *options],
         cwd=ROOT,
@@ -30,7 +31,7 @@ def _run(*options: str) -> dict[str, float]:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert figures["errors"] == 0, done.stdout
     return figures
 
@@ -45,6 +46,11 @@ def test_growth_leaves_the_warm_up_out_and_peaks_aside(soak: ModuleType) -> None
 
 def test_growth_of_a_short_run_is_that_of_its_ends(soak: ModuleType) -> None:
     assert soak.growth_bytes([5, 9]) == 4
+
+
+def test_memory_is_shown_by_tenth(soak: ModuleType) -> None:
+    assert soak.by_tenth(range(100)) == [4.5 + 10 * tenth for tenth in range(10)]
+    assert soak.by_tenth([7]) == [7] * 10
 
 
 def test_idle_cpu_counts_user_and_system_time(soak: ModuleType) -> None:
