@@ -16,7 +16,8 @@ KL_NATS = 0.1
 ACTIVE_VARIANCE = 0.01  # squared prior standard deviations (arXiv 1509.00519)
 SENSITIVITY_SHARE = 0.01
 TRAVERSAL_SHARE = 0.0025  # of the image's pixels: 10 of 64 x 64
-TRAVERSAL_SPREAD = 0.1  # standard deviations of a row's columns, summed
+# Standard deviations of a row's columns, summed: a sweep that moves one column correlated by 0.11.
+TRAVERSAL_SPREAD = 0.5
 INFORMATION_NATS = 0.1
 STRONG_KL_NATS = 0.5
 

@@ -131,3 +131,14 @@ def test_ordered_rows_put_nuisances_last_by_kl():
 def test_rule_states_every_threshold():
     for number in ("0.01", "0.1 nats", "0.5", "0.5 nats", "1%"):
         assert number in RULE
+
+
+def test_sweep_of_a_row_votes_by_standard_deviations():
+    """Nuisances of a trained model moved sixteen columns by 0.2 in all."""
+    row = changed(n_pixels=None, traversal_effect=0.5)
+    assert votes_of(row)["traversal"] is True
+    assert disagreements([row]) == []
+    assert disagreements([changed(row, traversal_effect=0.2)]) == [
+        "dimension 0 counts as relevant in spite of a traversal that moves columns by 0.20 "
+        "standard deviations"
+    ]
