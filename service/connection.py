@@ -20,6 +20,7 @@ from service.errors import HeadTooLarge, MalformedInput, QueueFull, RequestTimeo
 MAX_HEAD_BYTES: Final = 64 * 1024
 LINGER_S: Final = 2.0  # so long may a client go on sending after an early answer
 LAST_LOOK_S: Final = 0.1  # at the end: the next request may be on its way already
+FIRST_LOOK_S: Final = 1.0  # at the end, at a connection that has not asked for anything yet
 LEAST_READ_BYTES: Final = 16 * 1024  # of an answer, in each send time-out
 RETRY_AFTER_S: Final = 1.0
 _NO_HTTP: Final = "a request must be HTTP/1.1; got bytes that are not; see RFC 9112"
@@ -148,13 +149,18 @@ class Connection(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Idle connections are read once more before they close."""
         if self.is_idle:
-            self.loop.call_later(LAST_LOOK_S, self._shut)
+            self._shut_in(FIRST_LOOK_S if self.cycle is None else LAST_LOOK_S)
         else:
             super().shutdown()
 
-    def _shut(self) -> None:
+    def _shut_in(self, seconds: float) -> None:
+        self.loop.call_later(min(seconds, LAST_LOOK_S), self._shut, seconds - LAST_LOOK_S)
+
+    def _shut(self, left_s: float) -> None:
         if self.is_idle and self._unclaimed_bytes:  # a head is half there; it has its own timer
-            self.loop.call_later(LAST_LOOK_S, self._shut)
+            self._shut_in(LAST_LOOK_S)
+        elif self.cycle is None and left_s > 0:
+            self._shut_in(left_s)
         elif self._view.end is not None:
             super().shutdown()
 

@@ -127,10 +127,37 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Takes in what waits to be accepted, which would be reset, and then stops."""
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        """Takes in who has connected already and stops listening in the same breath.
+
+        A listener that closes resets whom it did not accept, and uvicorn's closes some turns of
+        the loop after it stopped to accept.
+        """
+        listeners = sockets or []
+        waiting = [connection for listener in listeners for connection in _accept_all(listener)]
+        for server in self.servers:
+            server.close()
+        for listener in listeners:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RD)
+        for connection in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
         await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        make: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
+
+
+def _accept_all(listener: socket.socket) -> Iterator[socket.socket]:
+    """Every connection that is complete and waits."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            connection, _ = listener.accept()
+            connection.setblocking(False)
+            yield connection
 
 
 def _affordable(max_connections: int) -> int:

@@ -1,5 +1,6 @@
 """The server process: signals, and requests that are under way when it ends."""
 
+import asyncio
 import signal
 import socket
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from service.server import AddressError, bind, url_of
 from tests.service.conftest import as_file, picture
+from tests.service.load import Load
 from tests.service.process import ServerProcess, serve
 
 GOOD = as_file(picture())
@@ -56,6 +58,24 @@ def test_server_finishes_an_accepted_request_after_the_signal(repository: Path) 
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"connection: close" in answer
     assert b'"mu":[[' in answer
+    assert code == 0
+
+
+@pytest.mark.parametrize("drain_s", ["0", "0.2"])
+async def test_server_answers_every_request_that_was_sent_when_it_ends_under_load(
+    repository: Path, drain_s: str
+) -> None:
+    with serve(repository, RFVAE_DRAIN_S=drain_s, RFVAE_ACCESS_LOG="none") as server:
+        load = Load(server.port, HEAD + GOOD)
+        asking = asyncio.create_task(load.run(clients=16))
+        while load.statuses.total() < 200:
+            await asyncio.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        await asking
+        code, _ = server.wait()
+
+    assert load.lost == []
+    assert set(load.statuses) == {200}
     assert code == 0
 
 
