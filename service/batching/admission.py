@@ -14,6 +14,8 @@ from service.errors import DeadlineExceeded, Draining, QueueFull, TooManyRows
 RETRY_AFTER_UNKNOWN_S: Final = 1.0
 RETRY_AFTER_LEAST_S: Final = 0.1
 RETRY_AFTER_MOST_S: Final = 60.0
+# The rate may fall so far while a request waits, and it is still answered in time.
+SLOWER_MOST: Final = 2
 # Once a request did not fit, none is asked to send its body until so much of the queue is free.
 REOPENS_BELOW: Final = 7 / 8
 
@@ -106,7 +108,7 @@ class Admission:
             return False
         others = min(self.waiting_rows - queue.waiting_rows, queue.waiting_rows + n_rows)
         ahead = self.running_rows + queue.waiting_rows + others  # the other operations' turns
-        seconds = self._meter.seconds_for(ahead + n_rows)
+        seconds = self._meter.seconds_for(ahead * SLOWER_MOST + n_rows)
         return seconds is not None and now + seconds > deadline
 
     def _is_still_full(self) -> bool:

@@ -100,23 +100,30 @@ def test_without_a_measured_rate_deadlines_are_hoped_for() -> None:
     assert door.admission.retry_after_s() == 1.0
 
 
-def test_what_would_be_late_at_the_measured_rate_is_refused() -> None:
+def test_what_would_be_late_at_half_the_measured_rate_is_refused() -> None:
     door = Door()
     door.measure(rows_per_s=100)
     door.admit(100)
-    door.admit(50, deadline=101.5)
+    door.admit(50, deadline=102.5)
     with pytest.raises(QueueFull):
-        door.admit(50, deadline=101.5)
+        door.admit(50, deadline=102.5)
     assert door.seen.events == [("rejected", "encode", "deadline")]
+
+
+def test_an_idle_queue_takes_what_can_just_be_done() -> None:
+    door = Door()
+    door.measure(rows_per_s=100)
+    door.admit(100, deadline=101.0)
+    assert door.admission.waiting_rows == 100
 
 
 def test_only_its_share_of_another_operations_rows_is_ahead_of_a_request() -> None:
     door = Door()
     door.measure(rows_per_s=100)
     door.admit(1000, to="decode")
-    door.admit(10, deadline=100.25)
+    door.admit(10, deadline=100.35)
     with pytest.raises(QueueFull):
-        door.admit(10, to="decode", deadline=100.25)
+        door.admit(10, to="decode", deadline=100.35)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +173,9 @@ def test_what_would_be_late_is_asked_for_no_body() -> None:
     door = Door()
     door.measure(rows_per_s=100)
     door.admit(100)
-    door.require_room(deadline=101.1)
+    door.require_room(deadline=102.1)
     with pytest.raises(QueueFull):
-        door.require_room(deadline=100.9)
+        door.require_room(deadline=101.9)
     assert door.admission.waiting_rows == 100
 
 

@@ -355,7 +355,7 @@ def test_what_cannot_be_done_in_time_is_refused_at_once() -> None:
         with pytest.raises(QueueFull, match="retry in"):
             await bench.submit(0, 10, deadline=start + 3)
         assert bench.seen.events == [("rejected", "encode", "deadline")]
-        await bench.submit(0, 10, deadline=start + 9)
+        await bench.submit(0, 10, deadline=start + 12)
         await waiting
 
     run_virtual(main)
