@@ -1,6 +1,7 @@
 """Each term by hand, against torch.distributions, by its properties and by its gradient."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -245,3 +246,53 @@ def test_loss_is_the_weighted_sum_of_its_terms() -> None:
         kl_weight_min=0.5, kl_weight_max=10, tc_weight=4, sparsity_weight=2, entropy_weight=8
     )
     assert terms.loss(weights).item() == 100 + (20 + 1.5) + 1 + 3 + 6
+
+
+@pytest.mark.parametrize(
+    ("term", "shapes"),
+    [
+        (lambda x: objective.bernoulli_reconstruction(x, normal(2, 3).sigmoid()), [(2, 3)]),
+        (lambda m, v: objective.reparameterize(m, v, eps=normal(2, 3)), [(2, 3), (2, 3)]),
+        (
+            lambda k, r: objective.weighted_kl(
+                k, objective.kl_weights(r, kl_weight_min=0.1, kl_weight_max=10.0)
+            ),
+            [(4, 3), (3,)],
+        ),
+        (objective.density_ratio_tc, [(5, 2)]),
+        (objective.sparsity, [(3,)]),
+        (objective.relevance_entropy, [(3,)]),
+        (objective.discriminator_loss, [(5, 2), (4, 2)]),
+        (lambda k: objective.elbo(normal(4), k), [(4, 3)]),
+    ],
+    ids=[
+        "bernoulli_reconstruction",
+        "reparameterize",
+        "weighted_kl",
+        "density_ratio_tc",
+        "sparsity",
+        "relevance_entropy",
+        "discriminator_loss",
+        "elbo",
+    ],
+)
+def test_term_has_the_gradient_of_its_differences(
+    term: Callable[..., Tensor], shapes: list[tuple[int, ...]]
+) -> None:
+    inputs = tuple(normal(*shape).requires_grad_() for shape in shapes)
+    assert torch.autograd.gradcheck(term, inputs)
+
+
+@pytest.mark.parametrize("capacity", [1.0, 30.0])
+def test_capacity_term_has_the_gradient_of_its_differences(capacity: float) -> None:
+    def term(kl: Tensor) -> Tensor:
+        zero = torch.zeros(())
+        weights = torch.full((3,), 4.0, dtype=torch.float64)
+        terms = Terms(
+            zero, kl, weights, total_correlation=zero, sparsity=zero, relevance_entropy=zero
+        )
+        return terms.weighted_kl(capacity)
+
+    kl = (normal(4, 3).square() + 1).requires_grad_()
+    assert torch.autograd.gradcheck(term, (kl,))
+    assert term(kl).item() == pytest.approx(4 * abs(kl.sum(1).mean().item() - capacity))
