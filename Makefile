@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 ORT := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
 
-.PHONY: help serve train-env test test-slow format check clean
+.PHONY: help serve train-env test test-slow format docs check clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ test-slow: .make/dev .make/prometheus ## The checks that take longer than a coff
 
 format: .make/dev ## Format and fix the code
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+docs: .make/dev ## Write the tables of docs/operations.md from the code
+	$(BIN)/python docs/make_operations.py
 
 check: .make/dev ## Lint, types and import contracts
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .

@@ -12,7 +12,7 @@ from typing import Any
 TARGET = Path(__file__).parent / "dashboards" / "rfvae.json"
 WIDTH = 24
 SOURCE = {"type": "prometheus", "uid": "prometheus"}
-INFERENCE = 'operation=~"encode|factors|decode|traverse|reconstruct|interpolate|swap"'
+INFERENCE = 'operation=~"encode|factors|decode|traverse|reconstruct|interpolate|swap|oip"'
 HERE = 'job=~"$job", instance=~"$instance"'
 MODEL = 'job=~"$job", model=~"$model"'
 

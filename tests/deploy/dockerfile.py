@@ -1,10 +1,11 @@
-"""Reads the Dockerfile and .dockerignore as far as the tests need them."""
+"""Reads the Dockerfile, and loads programs, as far as the tests need them."""
 
+import importlib.util
 import json
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,19 +45,14 @@ def read_stages() -> dict[str, Stage]:
     return stages
 
 
-def copy_build_context(to: Path) -> None:
-    """What `COPY . .` would copy: .dockerignore leaves everything out and then lets some in."""
-    lines = (ROOT / ".dockerignore").read_text().splitlines()
-    rules = [line for line in lines if line and not line.startswith("#")]
-    assert rules[0] == "*"
-    for rule in rules[1:]:
-        if rule.startswith("!"):
-            source, target = ROOT / rule[1:], to / rule[1:]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, target)
+def script(path: str) -> Any:
+    """A program of this repository that is no module, such as `deploy/image_size.py`."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
 def _split(line: str) -> tuple[str, str]:

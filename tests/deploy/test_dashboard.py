@@ -1,6 +1,5 @@
 """The Grafana dashboard: queries that find something, and a layout without overlaps."""
 
-import importlib.util
 import json
 import re
 from itertools import combinations
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.observability.metrics import INFERENCE_OPERATIONS
-from tests.deploy.dockerfile import ROOT
+from tests.deploy.dockerfile import ROOT, script
 from tests.deploy.exported import labels_of, mistakes
 
 FOLDER = ROOT / "deploy/grafana"
@@ -25,11 +24,7 @@ def _plain(expression: str) -> str:
 
 
 def test_dashboard_is_what_its_program_writes() -> None:
-    spec = importlib.util.spec_from_file_location("make_dashboard", FOLDER / "make_dashboard.py")
-    assert spec is not None
-    assert spec.loader is not None
-    program = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(program)
+    program = script("deploy/grafana/make_dashboard.py")
 
     assert program.text() == TEXT, "run `python deploy/grafana/make_dashboard.py`"
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.dockerfile import ROOT, copy_build_context, read_stages
+from tests.deploy.dockerfile import ROOT, read_stages, script
 
 SERVICES = ("service", "service-gpu")
+SIZES = script("deploy/image_size.py")
 
 
 def test_dockerfile_is_clean() -> None:
@@ -63,7 +64,7 @@ def test_dockerfile_leaves_the_build_behind(name: str) -> None:
 
 
 def test_dockerignore_lets_in_what_is_installed_and_nothing_else(tmp_path: Path) -> None:
-    copy_build_context(tmp_path)
+    SIZES.copy_build_context(tmp_path)
 
     assert {path.name for path in tmp_path.iterdir()} == {
         *("LICENSE", "README.md", "constraints.txt", "pyproject.toml"),

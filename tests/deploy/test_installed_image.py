@@ -9,18 +9,20 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.dockerfile import copy_build_context, read_stages
+from tests.deploy.dockerfile import read_stages, script
 from tests.service.tiny_model import write_tiny_repository
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
+SIZES = script("deploy/image_size.py")
 USER = "65532"
 MOST_MB = 230
+MOST_WHEELS_MB = 75
 # Everything that is mounted becomes read-only, then the user changes as `USER` in the image does.
 READ_ONLY = 'mount -o remount,ro,bind / && exec setpriv --reuid {0} --regid {0} --clear-groups "$@"'
 
@@ -39,7 +41,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def installed(folder: Path) -> Path:
     """The environment, made by the very commands of the build stage."""
-    copy_build_context(folder / "src")
+    SIZES.copy_build_context(folder / "src")
     environment = folder / "rfvae"
     steps = read_stages()["build-service"].all("RUN")
     variables = {
@@ -59,13 +61,17 @@ def repository(folder: Path) -> Path:
     return write_tiny_repository(folder / "models")
 
 
-def test_image_stays_small(installed: Path, record_property: Callable[[str, object], None]) -> None:
-    files = [path for path in installed.rglob("*") if path.is_file() and not path.is_symlink()]
-    size_mb = sum(path.stat().st_size for path in files) / 1e6
-    record_property("installed_mb", round(size_mb))
-    print(f"\nthe service stage installs {size_mb:.0f} MB")  # noqa: T201 (the figure docs state)
+def test_image_stays_small(installed: Path) -> None:
+    assert SIZES.size_mb(installed) < MOST_MB
 
-    assert size_mb < MOST_MB
+
+def test_wheels_of_the_image_stay_small(installed: Path, folder: Path) -> None:
+    SIZES.copy_build_context(folder / "again")
+
+    wheels = SIZES.download(folder / "again", installed, folder / "wheels")
+
+    assert len(list(wheels.glob("rfvae-*.whl"))) == 1
+    assert SIZES.size_mb(wheels) < MOST_WHEELS_MB
 
 
 @pytest.mark.parametrize("module", ["torch", "onnx", "pip", "setuptools", "matplotlib"])

@@ -1,6 +1,5 @@
 """Kubernetes manifests: valid by the API's own schemas, and true to the service."""
 
-import importlib.util
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +11,7 @@ import yaml
 
 from service.auth import require_keys
 from service.settings import Settings
-from tests.deploy.dockerfile import ROOT, read_stages
+from tests.deploy.dockerfile import ROOT, read_stages, script
 from tests.deploy.exported import labels_of
 
 FOLDER = ROOT / "deploy/kubernetes"
@@ -202,11 +201,7 @@ def test_service_monitor_gives_the_job_the_name_that_the_rules_know() -> None:
 
 def test_prometheus_rule_holds_the_rules() -> None:
     folder = FOLDER / "monitoring"
-    spec = importlib.util.spec_from_file_location("make_rule", folder / "make_rule.py")
-    assert spec is not None
-    assert spec.loader is not None
-    program = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(program)
+    program = script("deploy/kubernetes/monitoring/make_rule.py")
     text = (folder / "prometheusrule.yaml").read_text()
 
     assert program.text() == text, "run `python deploy/kubernetes/monitoring/make_rule.py`"

@@ -1,0 +1,143 @@
+"""Rows a second that one core serves over HTTP: the server's processor time, not the clock's.
+
+Starts `rfvae-serve serve` with the bundled models, sends each kind of request from several clients,
+and divides the rows by the processor time that the server used. So neighbors on the machine, and
+the clients themselves, count for little. Prints a table, then one line of JSON.
+
+Command: .venv/bin/python benchmarks/sizing.py
+"""
+
+import argparse
+import http.client
+import io
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+CLIENTS = 8
+MANY = 64
+COMMAND = [sys.executable, "-c", "from service.cli import main; main()", "serve", "--port", "0"]
+QUIET = {"RFVAE_ACCESS_LOG": "none", "RFVAE_DRAIN_S": "0"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of request, and how many rows it has."""
+
+    name: str
+    path: str
+    media_type: str
+    body: bytes
+    rows: int
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = parse_arguments()
+    with server() as (pid, port):
+        figures = {
+            kind.name: measure(kind, pid, port, rows=arguments.rows, rounds=arguments.rounds)
+            for kind in kinds()
+        }
+    print(f"{'request':24} {'rows/s a core':>13} {'CPU ms/row':>11}")
+    for name, milliseconds in figures.items():
+        print(f"{name:24} {1e3 / milliseconds:13.0f} {milliseconds:11.3f}")
+    print()
+    print(json.dumps({name: round(1e3 / value) for name, value in figures.items()}))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=2048, help="rows a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+def kinds() -> list[Kind]:
+    """An oval, alone as PNG and many times in one array; latents to decode."""
+    rows, columns = np.mgrid[-1:1:64j, -1:1:64j]  # (64, 64) each
+    image = np.uint8(255 * ((rows / 0.3) ** 2 + (columns / 0.5) ** 2 < 1))
+    png = io.BytesIO()
+    Image.fromarray(image).save(png, "PNG")
+    array = as_npy(np.stack([image] * MANY))
+    latents = as_npy(np.zeros((MANY, 4), np.float32))
+    return [
+        Kind("encode, one PNG", "/encode", "image/png", png.getvalue(), 1),
+        Kind("factors, one PNG", "/factors", "image/png", png.getvalue(), 1),
+        Kind(f"encode, npy of {MANY}", "/encode", "application/x-npy", array, MANY),
+        Kind(f"decode, npy of {MANY}", "/decode", "application/x-npy", latents, MANY),
+    ]
+
+
+def as_npy(array: "np.ndarray") -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+@contextmanager
+def server() -> Iterator[tuple[int, int]]:
+    """A server on a free port: its process and its port."""
+    process = subprocess.Popen(
+        COMMAND, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment()
+    )
+    try:
+        assert process.stdout is not None
+        found = None
+        while found is None:
+            found = re.search(r"http://\S+?:(\d+)", next(process.stdout))
+        yield process.pid, int(found[1])
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RFVAE_")}
+    return {**kept, **QUIET}
+
+
+def measure(kind: Kind, pid: int, port: int, *, rows: int, rounds: int) -> float:
+    """Milliseconds of processor time a row, the median of the rounds; the first is warm-up."""
+    requests = max(1, rows // kind.rows // CLIENTS)
+    taken = []
+    for _ in range(rounds + 1):
+        before = processor_s(pid)
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            list(clients.map(lambda _: send(kind, port, requests), range(CLIENTS)))
+        taken.append((processor_s(pid) - before) * 1e3 / (requests * CLIENTS * kind.rows))
+    return statistics.median(taken[1:])
+
+
+def send(kind: Kind, port: int, requests: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    headers = {"Content-Type": kind.media_type, "Accept": "*/*"}
+    if kind.rows > 1:
+        headers["Accept"] = "application/x-npy"
+    for _ in range(requests):
+        connection.request("POST", kind.path, kind.body, headers)
+        with connection.getresponse() as answer:
+            answer.read()
+            assert answer.status == 200, answer.status
+    connection.close()
+
+
+def processor_s(pid: int) -> float:
+    """What the process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()
