@@ -58,7 +58,10 @@ class Diagnosis:
 
     def _gate(self, record: Record) -> list[str]:
         relevance = self._config.relevance
-        if relevance.mode != "learned" or record["schedule_step"] < relevance.frozen_steps + GRACE_STEPS:
+        if (
+            relevance.mode != "learned"
+            or record["schedule_step"] < relevance.frozen_steps + GRACE_STEPS
+        ):
             return []
         above = [value > RELEVANCE_THRESHOLD for value in record["relevance"]]
         finished = record["step"] == self._config.run.steps
