@@ -3,7 +3,7 @@
 #   docker run --env RFVAE_API_KEY_HASHES=HASH --publish 8000:8000 rfvae/service:0.1.0
 # The service listens on every address, so it starts only with a key (`rfvae-serve key`) or with RFVAE_AUTH=off.
 # Targets: service (the default; CPU, no torch, no compiler), service-gpu, training.
-ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 ARG CUDA_IMAGE=nvidia/cuda:13.0.1-base-ubuntu24.04
 
 

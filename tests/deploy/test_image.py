@@ -1,10 +1,12 @@
 """The images, as far as they can be judged without building them."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.deploy.dockerfile import ROOT, read_stages, script
 
@@ -18,6 +20,17 @@ def test_dockerfile_is_clean() -> None:
     done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True)
 
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_images_that_others_made_have_a_fixed_version() -> None:
+    bases = re.findall(r"^ARG \w+_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].values()
+    images = [service["image"] for service in services if "build" not in service]
+
+    assert len(bases) == 2
+    assert len(images) == 2
+    for image in [*bases, *images]:
+        assert re.search(r":v?\d+\.\d+\.\d+", image), image
 
 
 def test_dockerfile_builds_the_cpu_service_when_no_target_is_named() -> None:
