@@ -97,18 +97,32 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._view.end is None:
             return
-        self._unclaimed_bytes += len(data)
+        before = self.cycle
+        body_bytes = len(before.body) if before is not None and before.more_body else None
         super().data_received(data)
         if self._view.end is None:
             return
-        if self._unclaimed_bytes > MAX_HEAD_BYTES:
-            self._refuse(_too_large(self._unclaimed_bytes), "head_too_large")
-        elif self._timer is None:
-            if self.is_idle:
-                self._await_head()
-        elif not self.is_idle:
+        if self.cycle is before:  # no further head is complete
+            self._count_unclaimed(len(data), body_bytes)
+        elif self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _count_unclaimed(self, n_bytes: int, body_bytes: int | None) -> None:
+        """Bounds what comes and is no piece of a body: the head of a request, or trailers.
+
+        Args:
+            body_bytes: of the body before these; None if none was expected.
+        """
+        cycle = self.cycle
+        if body_bytes is not None and (len(cycle.body) > body_bytes or not cycle.more_body):
+            self._unclaimed_bytes = 0
+            return
+        self._unclaimed_bytes += n_bytes
+        if self._unclaimed_bytes > MAX_HEAD_BYTES:
+            self._refuse(_too_large(self._unclaimed_bytes), "head_too_large")
+        elif self._timer is None and self.is_idle:
+            self._await_head()
 
     @property
     def is_idle(self) -> bool:
@@ -120,14 +134,6 @@ class Connection(HttpToolsProtocol):
         self._limits.idle.pop(self, None)
         super().on_headers_complete()
         self.headers = []  # the body's trailers must not become headers of the request
-
-    def on_body(self, body: bytes) -> None:
-        self._unclaimed_bytes = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._unclaimed_bytes = 0
-        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

@@ -1,6 +1,6 @@
 """Lets only requests with a known API key through; there only where keys are asked for."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -32,14 +32,14 @@ class ApiKeys:
         self._knows = knows
         self._is_exempt = is_exempt
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http" and not self._is_exempt(scope["path"]):
             key = _key_of(record_of(scope).headers)
             if key is None:
                 raise Unauthorized(f"this path needs an API key; got none; {_HOW}")
             if not self._knows(key):
                 raise Unauthorized(f"an API key must be one that the service knows; {_HOW}")
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 def _key_of(headers: dict[bytes, bytes]) -> bytes | None:

@@ -1,5 +1,6 @@
 """Refuses a body over the byte limit: from its declared length, or while it streams in."""
 
+from collections.abc import Awaitable
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +18,7 @@ class BodyLimit:
         self._app = app
         self._max_body_bytes = max_body_bytes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
             record = record_of(scope)
             declared = record.headers.get(b"content-length")
@@ -25,7 +26,7 @@ class BodyLimit:
                 self._check_declared(declared, record)
             elif scope["method"] == "POST":
                 receive = self._count(receive, record)
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)  # not awaited here, which spares a coroutine
 
     def _check_declared(self, declared: bytes, record: RequestRecord) -> None:
         if not declared.isdigit() or len(declared) > _LONGEST_DECLARED:

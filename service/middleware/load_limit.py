@@ -44,27 +44,24 @@ class LoadLimit:
             raise self._full(f"{self._max_requests} requests", "RFVAE_MAX_IN_FLIGHT")
         if self.bytes + declared > self._max_bytes:
             raise self._too_many_bytes()
-        body = _Body()
-        if 0 < declared <= RESERVED_BYTES:
-            self._add(body, declared)
-        else:
+        body = [declared if declared <= RESERVED_BYTES else 0]
+        if body[0] == 0:
             receive = self._count(receive, body)
         self.requests += 1
+        self.bytes += body[0]
         try:
             await self._app(scope, receive, send)
         finally:
             self.requests -= 1
-            self.bytes -= body.bytes
+            self.bytes -= body[0]
 
-    def _add(self, body: "_Body", n_bytes: int) -> None:
-        body.bytes += n_bytes
-        self.bytes += n_bytes
-
-    def _count(self, receive: Receive, body: "_Body") -> Receive:
+    def _count(self, receive: Receive, body: list[int]) -> Receive:
         async def counted() -> Message:
             message = await receive()
             if message["type"] == "http.request":
-                self._add(body, len(message.get("body", b"")))
+                n_bytes = len(message.get("body", b""))
+                body[0] += n_bytes
+                self.bytes += n_bytes
                 if self.bytes > self._max_bytes:
                     raise self._too_many_bytes()
             return message
@@ -80,12 +77,3 @@ class LoadLimit:
             seconds,
             f"the service works on {limit} at a time; retry in {seconds:.1f} s, or raise {setting}",
         )
-
-
-class _Body:
-    """What one request adds to the bytes under way."""
-
-    __slots__ = ("bytes",)
-
-    def __init__(self) -> None:
-        self.bytes = 0

@@ -169,6 +169,22 @@ def test_connection_lets_a_body_of_many_small_chunks_through() -> None:
     run(test)
 
 
+def test_connection_lets_a_large_body_through() -> None:
+    async def test() -> None:
+        async with serve_app(echo) as live:
+            client = await live.connect()
+            for body in (b"a" * 300_000, b"b" * 70_000):
+                head = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % len(body)
+                await client.send(head + body[:1], body[1:])
+                await client.read_until(b"\r\n\r\n")
+                answer = b""
+                while len(answer) < len(body):
+                    answer += await client.read_some()
+                assert answer == body
+
+    run(test)
+
+
 def test_connection_answers_400_to_bytes_that_are_no_http() -> None:
     async def test() -> None:
         async with serve_app(at_once) as live:
