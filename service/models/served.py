@@ -107,6 +107,7 @@ def load_model(found: FoundVersion, options: LoadOptions) -> ServedModel:
     self_test = engine.self_test(load_golden(found.folder), tolerance=tolerance)
     policy = policy_for(engine, options)
     engine.warm_up(_warm_up_sizes(policy))
+    engine.warm_lanes(policy.max_batch_rows)
     if engine.warm_up((1,)) > INLINE_MOST_S:
         policy = replace(policy, inline_rows=0)
     return ServedModel(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,13 @@ class Engine:
             self.encode(np.zeros((batch, *sample.shape), sample.tensor[1]))
             self.decode(np.zeros((batch, self._manifest.latent_dim), np.float32))
         return time.perf_counter() - started
+
+    def warm_lanes(self, batch: int) -> None:
+        """Run the batch in every lane at once, so that memory grows now and not under load."""
+        lanes = self.plan.lanes
+        with ThreadPoolExecutor(lanes) as pool:
+            for _ in pool.map(self.warm_up, [(batch,)] * lanes):
+                pass
 
     def self_test(self, golden: Golden, tolerance: float = TOLERANCE) -> SelfTest:
         """Compare with the golden samples on the provider in use.

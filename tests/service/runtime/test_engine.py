@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from service.models.artifact import load_golden, load_manifest
 from service.runtime import sessions
 from service.runtime.engine import Engine
 from service.runtime.sessions import CPU, CUDA
+from service.runtime.threads import LanePlan
 from tests.service.tiny_model import TinyWeights, read_manifest, write_manifest, write_tiny_model
 
 SHAPE = (1, 16, 16)
@@ -70,6 +72,29 @@ def test_lanes_may_run_at_the_same_time(folder: Path) -> None:
     with ThreadPoolExecutor(4) as lanes:
         for images, (mu, _) in zip(batches, lanes.map(engine.encode, batches), strict=True):
             assert mu == pytest.approx(weights.encode(images)[0], abs=1e-4)
+
+
+def test_warm_lanes_runs_the_batch_in_every_lane_at_once(folder: Path) -> None:
+    together = threading.Barrier(2, timeout=10)
+    sizes = []
+
+    class Session:
+        """Returns only when another thread runs it too."""
+
+        def get_providers(self) -> list[str]:
+            return [CPU]
+
+        def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+            together.wait()
+            sizes.extend(len(array) for array in inputs.values())
+            return [np.zeros(1)] * len(outputs)
+
+    plan = LanePlan(2, 1, "two lanes")
+    engine = Engine(load_manifest(folder), encoder=Session(), decoder=Session(), plan=plan)
+
+    engine.warm_lanes(8)
+
+    assert sizes == [8] * 4
 
 
 def test_warm_up_runs_every_size_and_takes_time(folder: Path) -> None:

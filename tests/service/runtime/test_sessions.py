@@ -58,6 +58,7 @@ def test_open_session_uses_one_quiet_thread_by_default(encoder: Path, install: I
     assert options.inter_op_num_threads == 1
     assert options.execution_mode == onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.enable_mem_pattern is False
     assert fake.preloaded == 0
 
 
