@@ -1,0 +1,281 @@
+"""What the service does at ten times what it can do: deadlines, refusals, memory.
+
+    .venv/bin/python benchmarks/overload.py [--seconds 60] [--factor 10] [--rows 64]
+
+Measures the capacity with a closed loop, then offers FACTOR times as much in an open loop, each
+request at its own time and on a connection of its own choosing, whatever happened to those before.
+A request is an npy of ROWS images, so that a client in Python on the same cores can offer enough.
+Prints a table; the last line is JSON. Exits 1 when a claim does not hold. Times say little where
+other programs keep the event loop from a core, for `loop_starved_percent` of the time.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import uvloop
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "service/bundled/oval-dsprites/1/golden.npz"
+CAPACITY_CLIENTS = 8
+WARM_UP_S = 5.0  # of the overload, before memory counts: pools and buffers fill once
+MOST_OPEN = 2000  # connections of the generator
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass
+class Seen:
+    """What came back, by status; times in seconds from the moment a request was due."""
+
+    times_s: dict[int, list[float]] = field(default_factory=dict)
+    lags_s: list[float] = field(default_factory=list)  # of the generator itself
+    failures: Counter[str] = field(default_factory=Counter)
+    without_hint: int = 0
+
+    def add(self, status: int, seconds: float) -> None:
+        self.times_s.setdefault(status, []).append(seconds)
+
+    def count(self, status: int) -> int:
+        return len(self.times_s.get(status, ()))
+
+    def percentile_ms(self, status: int, percent: float) -> float:
+        return _percentile_ms(self.times_s.get(status, []), percent)
+
+
+def _percentile_ms(times_s: list[float], percent: float) -> float:
+    return float(np.percentile(times_s, percent)) * 1e3 if times_s else 0.0
+
+
+class Generator:
+    """Sends one request again and again; connections are kept and shared."""
+
+    def __init__(self, port: int, request: bytes) -> None:
+        self._port = port
+        self._request = request
+        self._free: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
+        self.seen = Seen()
+
+    async def ask(self, due_s: float) -> None:
+        """One request; its time counts from when it was due."""
+        self.seen.lags_s.append(time.monotonic() - due_s)
+        try:
+            reader, writer = await self._connection()
+            status, closes = await self._exchange(reader, writer)
+        except (OSError, asyncio.IncompleteReadError) as error:
+            self.seen.failures[type(error).__name__] += 1
+            return
+        self.seen.add(status, time.monotonic() - due_s)
+        if closes:
+            writer.close()
+        else:
+            self._free.append((reader, writer))
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._free:
+            reader, writer = self._free.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection("127.0.0.1", self._port)
+
+    async def _exchange(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> tuple[int, bool]:
+        writer.write(self._request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        await reader.readexactly(length)
+        status = int(head[9:12])
+        self.seen.without_hint += status == 429 and b"retry-after: " not in head
+        return status, b"connection: close" in head
+
+    def close(self) -> None:
+        for _, writer in self._free:
+            writer.close()
+
+
+def main() -> None:
+    """Measure, print, judge."""
+    options = _parse()
+    port = _free_port()
+    environment = {"RFVAE_ACCESS_LOG": "none", "RFVAE_REQUEST_TIMEOUT_MS": str(options.deadline_ms)}
+    server = subprocess.Popen(
+        [Path(sys.executable).with_name("rfvae-serve"), "serve", "--port", str(port)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+    try:
+        assert server.stdout is not None
+        for line in server.stdout:
+            if "/traverse" in line:
+                break
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            figures = runner.run(measure(port, server.pid, options))
+    finally:
+        server.send_signal(signal.SIGTERM)
+        figures_code = server.wait(60)
+    figures["exit_code"] = figures_code
+    report(figures)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60, help="of overload")
+    parser.add_argument("--factor", type=float, default=10, help="times the capacity")
+    parser.add_argument("--rows", type=int, default=64, help="images a request")
+    parser.add_argument("--deadline-ms", type=int, default=10_000, help="of each request")
+    return parser.parse_args()
+
+
+async def measure(port: int, pid: int, options: argparse.Namespace) -> dict[str, object]:
+    """The capacity, the overload, and the memory before, during and after."""
+    request = make_request(options.rows)
+    idle_mib = resident_mib(pid)
+    capacity = await measure_capacity(port, request, min(options.seconds, 5))
+    rate = capacity * options.factor
+    memory: list[tuple[float, float]] = []
+    watching = asyncio.create_task(_watch(pid, memory))
+    generator = Generator(port, request)
+    waited_s, start_s = waited_for_cpu_s(pid), time.monotonic()
+    offered = await overload(generator, rate=rate, seconds=options.seconds)
+    waited_s = waited_for_cpu_s(pid) - waited_s
+    starved = waited_s / (time.monotonic() - start_s)
+    watching.cancel()
+    seen = generator.seen
+    generator.close()
+    warm = [mib for at_s, mib in memory if at_s >= min(WARM_UP_S, options.seconds / 2)]
+    half = len(warm) // 2
+    return {
+        "machine": f"{os.cpu_count()} x {platform.processor() or platform.machine()}",
+        "rows": options.rows,
+        "deadline_ms": options.deadline_ms,
+        "seconds": options.seconds,
+        "capacity_rps": round(capacity, 1),
+        "offered_rps": round(offered, 1),
+        "loop_starved_percent": round(100 * starved, 1),
+        "generator_lag_ms": {f"p{p}": round(_percentile_ms(seen.lags_s, p), 1) for p in (50, 99)},
+        "statuses": {str(status): len(times) for status, times in sorted(seen.times_s.items())},
+        "failures": dict(seen.failures),
+        "answered_rps": round(seen.count(200) / options.seconds, 1),
+        "accepted_ms": {f"p{p}": round(seen.percentile_ms(200, p), 1) for p in (50, 99, 100)},
+        "refused_ms": {f"p{p}": round(seen.percentile_ms(429, p), 1) for p in (50, 99, 100)},
+        "refused_without_retry_after": seen.without_hint,
+        "memory_mib": {
+            "idle": round(idle_mib, 1),
+            "first_half": round(max(warm[:half], default=0.0), 1),
+            "second_half": round(max(warm[half:], default=0.0), 1),
+        },
+    }
+
+
+def make_request(rows: int) -> bytes:
+    """POST /encode of so many images as npy."""
+    file = io.BytesIO()
+    np.save(file, np.resize(np.load(GOLDEN)["image"][:, 0], (rows, 64, 64)))
+    body = file.getvalue()
+    return (
+        b"POST /encode HTTP/1.1\r\nHost: test\r\nContent-Type: application/x-npy\r\n"
+        b"Accept: application/x-npy\r\nContent-Length: %d\r\n\r\n" % len(body)
+    ) + body
+
+
+async def measure_capacity(port: int, request: bytes, seconds: float) -> float:
+    """Answers a second to a few clients that wait for each other."""
+    generator = Generator(port, request)
+    end_s = time.monotonic() + seconds
+
+    async def client() -> None:
+        while (now_s := time.monotonic()) < end_s:
+            await generator.ask(now_s)
+
+    await asyncio.gather(*(client() for _ in range(CAPACITY_CLIENTS)))
+    generator.close()
+    return generator.seen.count(200) / seconds
+
+
+async def overload(generator: Generator, *, rate: float, seconds: float) -> float:
+    """Starts requests at a fixed rate, and returns the rate that the generator reached."""
+    start_s = time.monotonic()
+    under_way: set[asyncio.Task[None]] = set()
+    n_started = 0
+    while (elapsed_s := time.monotonic() - start_s) < seconds:
+        while n_started < elapsed_s * rate and len(under_way) < MOST_OPEN:
+            task = asyncio.create_task(generator.ask(start_s + n_started / rate))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            n_started += 1
+        await asyncio.sleep(0.002)
+    await asyncio.gather(*under_way)
+    return n_started / seconds
+
+
+async def _watch(pid: int, memory: list[tuple[float, float]]) -> None:
+    start_s = time.monotonic()
+    while True:
+        memory.append((time.monotonic() - start_s, resident_mib(pid)))
+        await asyncio.sleep(0.25)
+
+
+def resident_mib(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * PAGE_BYTES / 2**20
+
+
+def waited_for_cpu_s(pid: int) -> float:
+    """How long the thread of the event loop was ready and had no core, so far."""
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def report(figures: dict[str, object]) -> None:
+    """A line a figure, then JSON; exits 1 when a claim does not hold."""
+    claims = judge(figures)
+    for name, value in figures.items():
+        print(f"{name:28} {value}")
+    for claim, holds in claims.items():
+        print(f"{'holds' if holds else 'FAILS':28} {claim}")
+    print(json.dumps({**figures, "claims": claims}))
+    sys.exit(0 if all(claims.values()) else 1)
+
+
+def judge(figures: dict[str, object]) -> dict[str, bool]:
+    """What the service promises under overload."""
+    statuses, memory = figures["statuses"], figures["memory_mib"]
+    accepted, refused = figures["accepted_ms"], figures["refused_ms"]
+    assert isinstance(statuses, dict)
+    assert isinstance(memory, dict)
+    assert isinstance(accepted, dict)
+    assert isinstance(refused, dict)
+    return {
+        "every answer is 200 or 429, and none is missing": (
+            set(statuses) <= {"200", "429"} and not figures["failures"]
+        ),
+        "accepted requests keep their deadline": accepted["p100"] <= figures["deadline_ms"],
+        "a refusal comes in a fourth of the deadline": refused["p99"] * 4 <= figures["deadline_ms"],
+        "every refusal says when to come back": figures["refused_without_retry_after"] == 0,
+        "memory is flat (5 MiB)": memory["second_half"] - memory["first_half"] <= 5,
+        "the service ends well": figures["exit_code"] == 0,
+    }
+
+
+if __name__ == "__main__":
+    main()
