@@ -1,5 +1,6 @@
 """rfvae-train: train a model, go on with it, and say which factors it found."""
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
@@ -189,6 +190,27 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), exit_code=error.exit_code)
     except OSError as error:
         _fail(f"{error.strerror or error}: `{error.filename}`", exit_code=TrainingError.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        shortage = _shortage(error)
+        if shortage is None:
+            raise
+        _fail(shortage, exit_code=TrainingError.exit_code)
+
+
+def _shortage(error: Exception) -> str | None:
+    """What to say where memory ran out, in the processor's words or in the device's."""
+    asked = re.search(r"allocate ([\d.]+) ?(bytes|[KMGT]iB)", str(error))
+    if not (isinstance(error, MemoryError) or (asked and "memory" in str(error))):
+        return None
+    size = f": {_size(*asked.groups())} more were asked for" if asked else ""
+    return (
+        f"there is not enough memory{size}; lower `run.batch_size`, `model.hidden_units`, "
+        "`model.latent_dim` or `data.size`"
+    )
+
+
+def _size(number: str, unit: str) -> str:
+    return f"{float(number) / 2**30:,.1f} GiB" if unit == "bytes" else f"{number} {unit}"
 
 
 def _fail(message: str, *, exit_code: int) -> NoReturn:

@@ -54,6 +54,8 @@ def compare_runs(
     _require_several(run_dirs)
     loaded = [load_model(folder) for folder in run_dirs]
     _require_same_images(run_dirs, loaded)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     sources = _open_all(loaded)
     whole = whole_source(sources[0])
     indices = sample_indices(whole.n_images, N_IMAGES, seed=seed)
@@ -80,7 +82,6 @@ def compare_runs(
     }
     _print(console, comparison, content)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         write_json(out / "compare.json", content)
         models = [run.vae for run in loaded]
         pictures = draw_comparison(out, comparison, models, sources, similarity=matching.similarity)

@@ -49,7 +49,7 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """Width of the code and of the fully connected layers, and how weights start."""
 
-    latent_dim: int = Field(default=10, gt=0)
+    latent_dim: int = Field(default=10, gt=0, le=4096)
     hidden_units: int = Field(default=128, gt=0)
     initialization: Literal["authors", "kaiming"] = "authors"
 

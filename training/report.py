@@ -199,8 +199,17 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The log of a run; a last line cut short by a crash is left out."""
+    """The log of a run; a line cut short by a crash, or that is no record, is left out."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    records = (_record_of(line) for line in lines if line.endswith("\n"))
+    return [record for record in records if record is not None]
+
+
+def _record_of(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and "kl_per_dim" in record else None

@@ -107,16 +107,17 @@ class RunFolder:
         """What `run.json` says.
 
         Raises:
-            RunError: There is no such file, or it is not JSON.
+            RunError: There is no such file, or it is not what `write_info` writes.
         """
         try:
-            info = json.loads(self.info.read_text(encoding="utf-8"))
+            info: dict[str, Any] = json.loads(self.info.read_text(encoding="utf-8"))
+            if not isinstance(info, dict) or not isinstance(info.get("data"), dict):
+                raise ValueError("it does not describe a run and its data")
         except (OSError, ValueError) as error:
             raise RunError(
                 f"`{self.path}` is not a run folder: `run.json` cannot be read ({error}); give the "
                 "folder that `rfvae-train run --out` made"
             ) from error
-        assert isinstance(info, dict)
         return info
 
     def write_info(self, info: dict[str, Any]) -> None:

@@ -38,9 +38,10 @@ def start_run(config: Config, out: Path, *, console: Console) -> str:
     folder = RunFolder(out)
     if ranks.rank > 0:
         return _follow(_state(config, images.image_shape, ranks, device), images, config)
+    folder.require_free()
+    state = _state(config, images.image_shape, ranks, device)  # Fails before there is a folder.
     folder.create()
     with folder.lock():
-        state = _state(config, images.image_shape, ranks, device)
         write_atomically(folder.config, config_toml(config).encode())
         info = _describe(config, images, device)
         return _train(folder, state, images, config=config, info=info, console=console)

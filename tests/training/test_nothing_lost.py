@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 
 from training.checkpoint import read_checkpoint
+from training.cli import main
 from training.config import Config, config_toml
 from training.data import open_images
 from training.errors import DataError, RunError
@@ -28,6 +29,7 @@ from training.runs import resume_run, start_run
 
 MakeConfig = Callable[..., Config]
 QUIET = Console(quiet=True)
+INFO = {"seconds": 0.0, "step": 0, "data": {}}
 
 
 @contextmanager
@@ -64,7 +66,7 @@ def recorder(tmp_path: Path, make_config: MakeConfig) -> Recorder:
     folder, images = RunFolder(tmp_path / "run"), open_images(config.data)
     folder.create()
     state = new_state(config, images.image_shape, device=torch.device("cpu"))
-    recorder = Recorder(folder, state, config, Lines(), {"seconds": 0.0, "step": 0}, images)
+    recorder = Recorder(folder, state, config, Lines(), dict(INFO), images)
     recorder.save(status="running")
     return recorder
 
@@ -127,6 +129,32 @@ def test_second_process_in_a_run_folder_is_refused_with_the_first_ones_number(
     with RunFolder(out).lock(), pytest.raises(RunError, match=expected):
         resume_run(out, steps=9, console=QUIET)
     assert resume_run(out, steps=9, console=QUIET) == "finished"
+
+
+@pytest.mark.parametrize(
+    "setting", ["model.hidden_units=10000000000000", "run.batch_size=100000000000000"]
+)
+def test_more_memory_than_there_is_gives_one_line_and_leaves_no_folder(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(SystemExit) as stop:
+        main(["run", str(config_file), "--out", str(out), "--set", setting])
+    assert stop.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: there is not enough memory: ")
+    assert error.endswith(
+        " GiB more were asked for; lower `run.batch_size`, `model.hidden_units`, "
+        "`model.latent_dim` or `data.size`\n"
+    )
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"data": 3}', "{", ""])
+def test_run_json_that_describes_no_run_is_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunError, match=r"is not a run folder: `run.json` cannot be read \("):
+        RunFolder(tmp_path).read_info()
 
 
 def kill_while_it_trains(arguments: list[str], *, after_bytes: int, metrics: Path) -> None:

@@ -209,7 +209,7 @@ def test_report_run_again_gives_the_same_bytes_in_spite_of_a_log_line_cut_short(
 
     first = content()
     with (run_dir / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 9, "reco')
+        file.write('garbage\n[]\n{"step": 9, "reco')
     assert content() == first
 
 
