@@ -5,7 +5,8 @@
 Both train the same networks (64 x 64 pixels, 10 dimensions, discriminator 5 x 1000) with the same
 batches of 64, the second batch included. First both start from the same weights and see the same
 batches, noise and permutations for 20 steps: their losses must agree. Then each is timed in
-processes of its own, in turns, so that neither has the other's memory settings.
+processes of its own, in turns, so that neither has the other's memory settings. Last comes what
+log lines and checkpoints add to ours (`logging_cost.py`).
 """
 
 import argparse
@@ -18,12 +19,16 @@ import time
 from collections.abc import Callable
 
 ARMS = ("authors", "ours")
+LOGGING, LOGGED_STEPS = "logging", 40
 BATCH, PARITY_STEPS, TOLERANCE = 64, 20, 1e-4
 
 
 def main() -> None:
     """Measure and print."""
     options = _parse()
+    if options.arm == LOGGING:
+        print(json.dumps(time_logging(threads=options.threads)))
+        return
     if options.arm:
         print(json.dumps(time_arm(options.arm, seconds=options.seconds, threads=options.threads)))
         return
@@ -34,7 +39,7 @@ def main() -> None:
     rounds = [
         {arm: run_arm(arm, options) for arm in ("authors", "ours")} for _ in range(options.rounds)
     ]
-    report(rounds, difference=difference)
+    report(rounds, difference=difference, logging=run_arm(LOGGING, options))
 
 
 def _parse() -> argparse.Namespace:
@@ -42,7 +47,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=20, help="of one timing (default 20)")
     parser.add_argument("--rounds", type=int, default=3, help="timings of each (default 3)")
     parser.add_argument("--threads", type=int, default=0, help="0: all cores (default)")
-    parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
+    parser.add_argument("--arm", choices=(*ARMS, LOGGING), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -58,10 +63,7 @@ def run_arm(arm: str, options: argparse.Namespace) -> dict[str, float]:
 def time_arm(arm: str, *, seconds: float, threads: int) -> dict[str, float]:
     """Images per second of this process, wall and processor time; its peak memory."""
     if arm == "ours":
-        from training.cpu import keep_freed_memory, wait_politely
-
-        wait_politely()
-        keep_freed_memory()
+        _settle_memory()
     import torch
 
     if threads:
@@ -80,6 +82,25 @@ def time_arm(arm: str, *, seconds: float, threads: int) -> dict[str, float]:
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "threads": torch.get_num_threads(),
     }
+
+
+def _settle_memory() -> None:
+    """As `rfvae-train` does."""
+    from training.cpu import keep_freed_memory, wait_politely
+
+    wait_politely()
+    keep_freed_memory()
+
+
+def time_logging(*, threads: int) -> dict[str, float]:
+    """What log lines and checkpoints add to our step."""
+    _settle_memory()
+    import torch
+    from logging_cost import logging_cost
+
+    if threads:
+        torch.set_num_threads(threads)
+    return logging_cost(LOGGED_STEPS)
 
 
 def start(arm: str) -> Callable[[], tuple[float, float] | None]:
@@ -102,7 +123,9 @@ def max_loss_difference(n_steps: int) -> float:
     return max(differences)
 
 
-def report(rounds: list[dict[str, dict[str, float]]], *, difference: float) -> None:
+def report(
+    rounds: list[dict[str, dict[str, float]]], *, difference: float, logging: dict[str, float]
+) -> None:
     """A table for people, one JSON object for programs."""
     print(f"{'':10}{'images/s':>10}{'per CPU s':>11}{'peak MiB':>10}")
     middle = {}
@@ -112,6 +135,11 @@ def report(rounds: list[dict[str, dict[str, float]]], *, difference: float) -> N
         }
         row = middle[arm]
         print(f"{arm:10}{row['images_s']:10.1f}{row['images_cpu_s']:11.1f}{row['peak_mib']:10.0f}")
+    print(
+        f"a log line takes {logging['log_line_ms']:.1f} ms, {logging['log_share']:.2%} of the time "
+        f"of a run; a checkpoint {logging['checkpoint_ms']:.0f} ms, "
+        f"{logging['checkpoint_share']:.2%}"
+    )
     ours, authors = middle["ours"], middle["authors"]
     figures = {
         "ratio": round(ours["images_s"] / authors["images_s"], 3),
@@ -123,6 +151,8 @@ def report(rounds: list[dict[str, dict[str, float]]], *, difference: float) -> N
         "authors_peak_mib": round(authors["peak_mib"]),
         "threads": int(ours["threads"]),
         "rounds": len(rounds),
+        "log_share": round(logging["log_share"], 5),
+        "checkpoint_share": round(logging["checkpoint_share"], 5),
     }
     print(json.dumps(figures))
 

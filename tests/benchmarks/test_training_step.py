@@ -30,7 +30,22 @@ def test_report_ends_with_one_json_object(
     rounds = [
         {"authors": arm, "ours": arm | {"images_s": speed}} for speed in (190.0, 210.0, 200.0)
     ]
-    training_step.report(rounds, difference=1e-6)
+    logging = {
+        "log_line_ms": 5.0,
+        "log_share": 0.0004,
+        "checkpoint_ms": 300.0,
+        "checkpoint_share": 0.001,
+    }
+    training_step.report(rounds, difference=1e-6, logging=logging)
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert figures["ratio"] == 2.0
     assert (figures["ours_images_s"], figures["authors_images_s"]) == (200.0, 100.0)
+    assert (figures["log_share"], figures["checkpoint_share"]) == (0.0004, 0.001)
+
+
+def test_logging_cost_is_measured_on_our_step(training_step: ModuleType) -> None:
+    torch.set_num_threads(1)
+    cost = importlib.import_module("logging_cost").logging_cost(3)
+    assert sorted(cost) == ["checkpoint_ms", "checkpoint_share", "log_line_ms", "log_share"]
+    assert cost["checkpoint_ms"] > 0
+    assert cost["log_share"] < 1
