@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -206,7 +207,6 @@ class Settings(SafetySettings):
     )
     otlp_endpoint: str | None = Field(
         None,
-        pattern=r"^https?://\S+$",
         description="Address of an OpenTelemetry collector that takes OTLP over HTTP, such as "
         "http://localhost:4318; unset: no traces and no cost. Needs the extra `otel`; without it "
         "the start ends. Spans that the collector does not take are lost.",
@@ -229,6 +229,8 @@ class Settings(SafetySettings):
     @field_validator("otlp_endpoint")
     @classmethod
     def _require_otel(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s/]+\S*", value):
+            raise ValueError("must be an address such as `http://localhost:4318`")
         if value is not None and not all(map(_is_installed, _OTEL_MODULES)):
             raise ValueError(
                 "needs OpenTelemetry, which is not installed; install it with "

@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from service.app import create_app
 from service.observability.tracing import Tracing
-from service.settings import Settings
+from service.settings import Settings, SettingsError, load_settings
 from tests.service import process
 from tests.service.conftest import StartService, as_file, as_npy, picture
 
@@ -207,6 +207,16 @@ print([name for name in sys.modules if name.startswith("opentelemetry.sdk")])
     )
 
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("address", ["localhost:4318", "", "http://", "ftp://collector"])
+def test_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(otlp_endpoint=address)
+
+    assert str(refused.value).startswith(
+        "Setting `otlp_endpoint`: must be an address such as `http://localhost:4318`; got `"
+    )
 
 
 def test_service_without_the_packages_refuses_the_setting(repository: Path) -> None:
