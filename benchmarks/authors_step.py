@@ -15,7 +15,7 @@ from training.data import open_images
 from training.fit import SCALARS, new_state, train_step
 from training.state import STREAMS
 
-N_IMAGES = 2048
+N_IMAGES, BATCH = 2048, 64
 LOSS, DISCRIMINATOR_LOSS = SCALARS.index("loss"), SCALARS.index("discriminator_loss")
 
 
@@ -27,7 +27,9 @@ class MemoryImages:
     def __init__(self) -> None:
         images = open_images(Config().data)
         order = torch.randperm(images.n_images, generator=Generator().manual_seed(0))
-        self._images = images.images(order[:N_IMAGES])
+        # In batches, so that the peak of memory is that of the steps and not of the drawing.
+        batches = order[:N_IMAGES].split(BATCH)
+        self._images = torch.cat([images.images(batch) for batch in batches])
 
     def sha256(self) -> str:
         """Not asked for here."""
@@ -129,7 +131,7 @@ class AuthorsTraining:
         return loss
 
     def _batch(self) -> Tensor:
-        indices = torch.randint(N_IMAGES, (64,), generator=self.generators["batches"])
+        indices = torch.randint(N_IMAGES, (BATCH,), generator=self.generators["batches"])
         return self.images.images(indices)
 
     def _noise(self, mu: Tensor) -> Tensor:

@@ -11,12 +11,12 @@ log lines and checkpoints add to ours (`logging_cost.py`).
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 ARMS = ("authors", "ours")
 LOGGING, LOGGED_STEPS = "logging", 40
@@ -79,9 +79,16 @@ def time_arm(arm: str, *, seconds: float, threads: int) -> dict[str, float]:
     return {
         "images_s": images / (time.perf_counter() - wall),
         "images_cpu_s": images / (time.process_time() - processor),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_mib(),
         "threads": torch.get_num_threads(),
     }
+
+
+def peak_mib() -> float:
+    """Largest resident memory of this process; `getrusage` would count its parent's before exec."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(peak) / 1024
 
 
 def _settle_memory() -> None:

@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -49,3 +51,14 @@ def test_logging_cost_is_measured_on_our_step(training_step: ModuleType) -> None
     assert sorted(cost) == ["checkpoint_ms", "checkpoint_share", "log_line_ms", "log_share"]
     assert cost["checkpoint_ms"] > 0
     assert cost["log_share"] < 1
+
+
+def test_peak_memory_is_that_of_the_process_alone(training_step: ModuleType) -> None:
+    held = torch.ones(2**27)  # 512 MiB
+    code = "import training_step; print(training_step.peak_mib())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True, check=True
+    )
+    assert training_step.peak_mib() > 512
+    assert 1 < float(done.stdout) < 256
+    assert held[0] == 1
