@@ -28,6 +28,7 @@ from service.batching.policy import BatchPolicy
 from service.dataplane import DataPlane, Limits
 from service.errors import ServiceError
 from service.lifecycle import Lifecycle
+from service.loading import load_options
 from service.middleware.access_log import AccessLog
 from service.middleware.api_keys import ApiKeys
 from service.middleware.body_limit import BodyLimit
@@ -36,8 +37,7 @@ from service.middleware.load_limit import LoadLimit
 from service.middleware.request_id import RequestId
 from service.models.registry import Registry, SyncReport
 from service.models.repository import FoundVersion, require_versions, scan
-from service.models.served import LoadOptions, load_model
-from service.models.signature import load_signatures
+from service.models.served import load_model
 from service.models.watch import RepositoryWatch
 from service.observability.metrics import Metrics
 from service.observability.model_metrics import ReadyModel
@@ -103,10 +103,8 @@ def _tracing(settings: Settings) -> "Tracing | None":
 
 
 def _registry(settings: Settings, metrics: Metrics, tracing: "Tracing | None") -> Registry:
-    options = LoadOptions(
-        device=settings.device,
-        lanes=settings.lanes,
-        threads=settings.threads,
+    options = load_options(
+        settings,
         batching=BatchPolicy(
             max_batch_rows=settings.max_batch_rows,
             max_queue_rows=settings.max_queue_rows,
@@ -114,7 +112,6 @@ def _registry(settings: Settings, metrics: Metrics, tracing: "Tracing | None") -
             max_wait_ms=settings.batch_wait_ms,
         ),
         observer=metrics if tracing is None else tracing.observer(metrics),
-        signatures=load_signatures(settings.public_keys, demanded=settings.require_signature),
     )
     registry = Registry(
         lambda found: load_model(found, options),

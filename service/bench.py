@@ -18,10 +18,9 @@ import orjson
 import uvloop
 
 from service.batching.policy import BatchPolicy
+from service.loading import find_version, load_options
 from service.models.artifact import Golden, load_golden
-from service.models.repository import pick, require_versions, scan
 from service.models.served import LoadOptions, ServedModel, load_model
-from service.models.signature import load_signatures
 from service.runtime.threads import cpu_budget
 from service.settings import Settings
 
@@ -91,9 +90,7 @@ def bench_lines(
     Raises:
         ServiceError: there is no such model, or it cannot be served.
     """
-    found = scan(settings.model_repository)
-    require_versions(found, settings.model_repository)
-    chosen = pick(found, name or settings.default_model, version)
+    chosen = find_version(settings, name or settings.default_model, version)
     figures: list[Figure] = []
     provider = ""
     for count in dict.fromkeys(lanes):
@@ -139,14 +136,7 @@ def _options(settings: Settings, lanes: int) -> LoadOptions:
         max_queue_bytes=MUCH,
         max_wait_ms=settings.batch_wait_ms,
     )
-    signatures = load_signatures(settings.public_keys, demanded=settings.require_signature)
-    return LoadOptions(
-        device=settings.device,
-        lanes=lanes,
-        threads=settings.threads,
-        batching=policy,
-        signatures=signatures,
-    )
+    return load_options(settings, lanes=lanes, batching=policy)
 
 
 def _compare(runner: asyncio.Runner, work: Work, *, seconds: float) -> Figure:

@@ -35,18 +35,27 @@ def _text(name: str) -> str:
     return f"{field.description} (RFVAE_{name.upper()})"
 
 
+# Options that several commands take.
+Repositories = Annotated[
+    list[Path] | None,
+    typer.Option("--models", help=f"May be given several times. {_text('model_repository')}"),
+]
+ModelName = Annotated[str | None, typer.Option(help="Default: as the service chooses.")]
+ModelVersion = Annotated[int | None, typer.Option(help="Default: the highest.")]
+DeviceName = Annotated[str | None, typer.Option(help=_text("device"))]
+Lanes = Annotated[int | None, typer.Option(help=_text("lanes"))]
+Threads = Annotated[int | None, typer.Option(help=_text("threads"))]
+
+
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help=_text("host"))] = None,
     port: Annotated[int | None, typer.Option(help=_text("port"))] = None,
-    model_repository: Annotated[
-        list[Path] | None,
-        typer.Option("--models", help=f"May be given several times. {_text('model_repository')}"),
-    ] = None,
+    model_repository: Repositories = None,
     default_model: Annotated[str | None, typer.Option(help=_text("default_model"))] = None,
-    device: Annotated[str | None, typer.Option(help=_text("device"))] = None,
-    lanes: Annotated[int | None, typer.Option(help=_text("lanes"))] = None,
-    threads: Annotated[int | None, typer.Option(help=_text("threads"))] = None,
+    device: DeviceName = None,
+    lanes: Lanes = None,
+    threads: Threads = None,
     log_format: Annotated[str | None, typer.Option(help=_text("log_format"))] = None,
     access_log: Annotated[str | None, typer.Option(help=_text("access_log"))] = None,
 ) -> None:
@@ -67,7 +76,7 @@ def serve(
 @app.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="A model folder: REPOSITORY/NAME/VERSION.")],
-    device: Annotated[str | None, typer.Option(help=_text("device"))] = None,
+    device: DeviceName = None,
 ) -> None:
     """Check a model folder as the service would: manifest, hashes, shapes, golden self-test."""
     settings = _settings(**({} if device is None else {"device": device}))
@@ -89,14 +98,11 @@ def encode(
         ),
     ],
     out: Annotated[Path, typer.Option(help="The table to write: NAME.parquet or NAME.csv.")],
-    model_repository: Annotated[
-        list[Path] | None,
-        typer.Option("--models", help=f"May be given several times. {_text('model_repository')}"),
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Default: as the service chooses.")] = None,
-    version: Annotated[int | None, typer.Option(help="Default: the highest.")] = None,
-    device: Annotated[str | None, typer.Option(help=_text("device"))] = None,
-    lanes: Annotated[int | None, typer.Option(help=_text("lanes"))] = None,
+    model_repository: Repositories = None,
+    model: ModelName = None,
+    version: ModelVersion = None,
+    device: DeviceName = None,
+    lanes: Lanes = None,
     image_column: Annotated[
         str, typer.Option(help="Of a Parquet file: the image files.")
     ] = "image",
@@ -143,20 +149,17 @@ def encode(
 
 @app.command()
 def bench(
-    model_repository: Annotated[
-        list[Path] | None,
-        typer.Option("--models", help=f"May be given several times. {_text('model_repository')}"),
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Default: as the service chooses.")] = None,
-    version: Annotated[int | None, typer.Option(help="Default: the highest.")] = None,
-    device: Annotated[str | None, typer.Option(help=_text("device"))] = None,
+    model_repository: Repositories = None,
+    model: ModelName = None,
+    version: ModelVersion = None,
+    device: DeviceName = None,
     lanes: Annotated[
         list[int] | None,
         typer.Option(
             min=0, max=256, help="May be given several times, to compare; 0 chooses. Default: 1, 0."
         ),
     ] = None,
-    threads: Annotated[int | None, typer.Option(help=_text("threads"))] = None,
+    threads: Threads = None,
     seconds: Annotated[
         float, typer.Option(min=0.01, max=60, help="Length of one round; each figure is of three.")
     ] = 0.3,
@@ -201,11 +204,12 @@ def list_settings() -> None:
 
 
 def _check(folder: Path, settings: Settings) -> Iterator[str]:
+    from service.loading import signatures_of
     from service.models.artifact import load_golden, load_manifest, verify_files
-    from service.models.signature import is_signed, load_signatures
+    from service.models.signature import is_signed
     from service.runtime.engine import TOLERANCE, Engine
 
-    signatures = load_signatures(settings.public_keys, demanded=settings.require_signature)
+    signatures = signatures_of(settings)
     manifest = load_manifest(folder, signatures)
     yield (
         f"manifest   ok  {manifest.name} version {manifest.version}, format "

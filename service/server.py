@@ -20,10 +20,10 @@ from service.auth import require_keys
 from service.connection import Connection, ConnectionLimits
 from service.errors import ServiceError
 from service.lifecycle import Lifecycle
+from service.loading import signatures_of
 from service.models.artifact import Manifest, load_manifest, verify_files
 from service.models.registry import Registry
 from service.models.repository import require_versions, scan
-from service.models.signature import load_signatures
 from service.settings import Settings, SettingsError
 
 BACKLOG: Final = 2048
@@ -211,7 +211,7 @@ def _check_files(settings: Settings) -> None:
     """
     found = scan(settings.model_repository)
     require_versions(found, settings.model_repository)
-    signatures = load_signatures(settings.public_keys, demanded=settings.require_signature)
+    signatures = signatures_of(settings)
     failures: dict[str, ServiceError] = {}
     sound: set[str] = set()
     for one in found:

@@ -23,9 +23,8 @@ from service.bulk.encoder import BulkEncoder
 from service.bulk.job import Job, Progress, finish, held, plan, run_parts
 from service.bulk.sources import Reading, Source, open_source
 from service.errors import ServiceError
-from service.models.repository import pick, require_versions, scan
-from service.models.served import LoadOptions, load_model
-from service.models.signature import load_signatures
+from service.loading import find_version, load_options
+from service.models.served import load_model
 from service.settings import Settings
 
 LINE_EVERY_S = 10.0
@@ -85,15 +84,8 @@ def _encode(options: BulkOptions, settings: Settings, *, on_ray: bool) -> str:
 
 def open_encoder(options: BulkOptions, settings: Settings) -> BulkEncoder:
     """The model that the options choose, verified, self-tested and warm."""
-    found = scan(settings.model_repository)
-    require_versions(found, settings.model_repository)
-    loading = LoadOptions(
-        device=settings.device,
-        lanes=settings.lanes,
-        threads=settings.threads,
-        signatures=load_signatures(settings.public_keys, demanded=settings.require_signature),
-    )
-    return BulkEncoder.of(load_model(pick(found, options.model, options.version), loading))
+    found = find_version(settings, options.model, options.version)
+    return BulkEncoder.of(load_model(found, load_options(settings)))
 
 
 def open_images(options: BulkOptions, settings: Settings, encoder: BulkEncoder) -> Source:

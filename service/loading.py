@@ -1,0 +1,48 @@
+"""From settings to models: which version, with what options, and whose signatures count."""
+
+from typing import Any
+
+from service.models.repository import FoundVersion, pick, require_versions, scan
+from service.models.served import LoadOptions
+from service.models.signature import Signatures, load_signatures
+from service.settings import Settings
+
+
+def signatures_of(settings: Settings) -> Signatures | None:
+    """Whose signatures count; None where none are looked at.
+
+    Raises:
+        SignatureError: a key is missing or is none, or `cryptography` is not installed.
+    """
+    return load_signatures(settings.public_keys, demanded=settings.require_signature)
+
+
+def load_options(settings: Settings, **further: Any) -> LoadOptions:
+    """What the settings say of device, lanes, threads and signatures; `further` wins over them.
+
+    Raises:
+        SignatureError: see `signatures_of`.
+    """
+    chosen = {
+        "device": settings.device,
+        "lanes": settings.lanes,
+        "threads": settings.threads,
+        "signatures": signatures_of(settings),
+    }
+    return LoadOptions(**{**chosen, **further})
+
+
+def find_version(settings: Settings, name: str | None, version: int | None) -> FoundVersion:
+    """The version of the repository that a command line names.
+
+    Args:
+        name: None for the first by name.
+        version: None for the highest.
+
+    Raises:
+        ArtifactError: there is no model folder at all.
+        UnknownModel, UnknownVersion: with what there is.
+    """
+    found = scan(settings.model_repository)
+    require_versions(found, settings.model_repository)
+    return pick(found, name, version)
