@@ -116,9 +116,8 @@ def plan(out: Path, source: Source, manifest: Manifest, *, overwrite: bool = Fal
     table_format(out)
     if out.exists() and not overwrite:
         raise InvalidValue(f"`{out}` exists; pass --overwrite, or name another file with --out")
-    image = manifest.require_image()
-    row_bytes = image.channels * image.height * image.width
-    part_rows = min(MOST_PART_ROWS, max(1, PART_BYTES // row_bytes // BATCH_ROWS) * BATCH_ROWS)
+    batches = max(1, PART_BYTES // source.row_bytes // BATCH_ROWS)
+    part_rows = min(MOST_PART_ROWS, batches * BATCH_ROWS)
     state = {
         "format": 1,
         "model": {"name": manifest.name, "version": manifest.version},
