@@ -128,7 +128,8 @@ def _open_all(runs: Sequence[LoadedRun]) -> list[ImageSource]:
     sources = []
     for run in runs:
         key = run.config.data.model_dump_json()
-        opened.setdefault(key, open_run_images(run))
+        if key not in opened:
+            opened[key] = open_run_images(run)
         sources.append(opened[key])
     return sources
 
