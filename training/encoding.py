@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,16 +52,43 @@ def encode_means(vae: VAE, source: ImageSource, indices: Tensor) -> Tensor:
     return torch.cat([vae.encode(source.images(batch))[0] for batch in batches])
 
 
+@dataclass(frozen=True)
+class Reconstructed:
+    """A batch of images through encoder and decoder, without the noise of a sampled z.
+
+    Attributes:
+        images: (batch, *image_shape).
+        mu: (batch, latent_dim).
+        logvar: (batch, latent_dim).
+        output: (batch, *image_shape), what the likelihood reads.
+        loss: (batch,), -ln p(image | mu), nats.
+    """
+
+    images: Tensor
+    mu: Tensor
+    logvar: Tensor
+    output: Tensor
+    loss: Tensor
+
+
+@torch.no_grad()
+def reconstruct(vae: VAE, source: ImageSource, indices: Tensor) -> Iterator[Reconstructed]:
+    """Encode and decode the images at `indices`, (n,), batch by batch."""
+    for batch in torch.split(indices, BATCH_SIZE):
+        images = source.images(batch)
+        mu, logvar = vae.encode(images)
+        output = vae.decode_logits(mu)
+        loss = vae.likelihood.reconstruction_loss(output, images)
+        yield Reconstructed(images, mu, logvar, output, loss)
+
+
 @torch.no_grad()
 def encode_with_elbo(vae: VAE, source: ImageSource, indices: Tensor) -> Encoded:
     """Encode the images at `indices` and score each reconstruction."""
     parts = []
-    for batch in torch.split(indices, BATCH_SIZE):
-        images = source.images(batch)
-        mu, logvar = vae.encode(images)  # (batch, latent_dim)
-        kl = kl_per_dim(mu, logvar)
-        bound = elbo(vae.reconstruction_loss(mu, images), kl)  # (batch,)
-        parts.append((mu, logvar, kl, bound))
+    for batch in reconstruct(vae, source, indices):
+        kl = kl_per_dim(batch.mu, batch.logvar)  # (batch, latent_dim)
+        parts.append((batch.mu, batch.logvar, kl, elbo(batch.loss, kl)))
     mu, logvar, kl, bound = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     return Encoded(indices, mu=mu, logvar=logvar, kl=kl, elbo=bound)
 
@@ -82,11 +110,9 @@ class ReconstructionError:
 def reconstruction_error(vae: VAE, source: ImageSource, indices: Tensor) -> ReconstructionError:
     """Encode and decode the images at `indices`, (n,), and compare."""
     nats, squared = [], []
-    for batch in torch.split(indices, BATCH_SIZE):
-        images = source.images(batch)  # (batch, *image_shape)
-        output = vae.decode_logits(vae.encode(images)[0])
-        nats.append(vae.likelihood.reconstruction_loss(output, images))
-        difference = vae.likelihood.mean(output) - images
+    for batch in reconstruct(vae, source, indices):
+        nats.append(batch.loss)
+        difference = vae.likelihood.mean(batch.output) - batch.images
         squared.append(difference.square().flatten(1).mean(dim=1))
     return ReconstructionError(float(torch.cat(nats).mean()), float(torch.cat(squared).mean()))
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from training.data import ImageSource
-from training.encoding import BATCH_SIZE
+from training.encoding import BATCH_SIZE, reconstruct
 from training.networks import VAE
 from training.objective import elbo, kl_per_dim
 
@@ -106,13 +106,11 @@ def measure_pruning(vae: VAE, pruned: VAE, source: ImageSource, *, indices: Tens
 @torch.no_grad()
 def _quality(vae: VAE, source: ImageSource, indices: Tensor) -> Quality:
     sums = torch.zeros(3, dtype=torch.float64)
-    for batch in torch.split(indices, BATCH_SIZE):
-        images = source.images(batch)
-        mu, logvar = vae.encode(images)  # (batch, latent_dim)
-        reconstruction = vae.reconstruction_loss(mu, images)  # (batch,)
-        bound = elbo(reconstruction, kl_per_dim(mu, logvar))  # (batch,)
-        error = (vae.decode(mu) - images).abs().flatten(1).mean(dim=1)  # (batch,)
-        sums += torch.stack([part.double().sum() for part in (reconstruction, bound, error)])
+    for batch in reconstruct(vae, source, indices):
+        bound = elbo(batch.loss, kl_per_dim(batch.mu, batch.logvar))  # (batch,)
+        difference = vae.likelihood.mean(batch.output) - batch.images
+        error = difference.abs().flatten(1).mean(dim=1)  # (batch,)
+        sums += torch.stack([part.double().sum() for part in (batch.loss, bound, error)])
     return Quality(*(sums / len(indices)).tolist())
 
 
