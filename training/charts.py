@@ -18,14 +18,14 @@ ACCENT, NUISANCE = "#0a7ea4", "#c3c9d0"
 DIM_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 Log = Sequence[dict[str, Any]]
 _BESIDE: dict[str, Any] = {"bbox_to_anchor": (1.0, 1.0)}
-_BESIDE_BAR: dict[str, Any] = {
+BESIDE_BAR: dict[str, Any] = {
     "xytext": (4, 0),
     "textcoords": "offset points",
     "va": "center",
     "fontsize": 8.5,
     "color": INK,
 }
-_TITLE: dict[str, Any] = {"loc": "left", "fontsize": 11, "color": INK}
+TITLE: dict[str, Any] = {"loc": "left", "fontsize": 11, "color": INK}
 
 
 def relevance_figure(rows: Sequence[dict[str, Any]]) -> Figure:
@@ -43,8 +43,8 @@ def relevance_figure(rows: Sequence[dict[str, Any]]) -> Figure:
     left.set_xticks([0, 0.25, 0.5, 0.75, 1])
     left.axvline(RELEVANCE, color=INK, linewidth=0.8, linestyle=(0, (3, 3)))
     right.set_xlim(0, 1.15 * max(*(row["mean_kl"] for row in rows), 0.1))
-    left.set_title("relevance", **_TITLE)
-    right.set_title("mean KL (nats)", **_TITLE)
+    left.set_title("relevance", **TITLE)
+    right.set_title("mean KL (nats)", **TITLE)
     left.set_yticks(range(len(rows)), [f"dimension {row['dim']}" for row in rows])
     left.invert_yaxis()
     for label, row in zip(left.get_yticklabels(), rows, strict=True):
@@ -70,18 +70,18 @@ def training_figure(log: Log, *, relevant_dims: Sequence[int]) -> Figure:
     axes = figure.subplots(2, 2, sharex=True)
     steps = np.array([record["step"] for record in log])
     _line(axes[0, 0], steps, log, "reconstruction", DIM_COLORS[0])
-    axes[0, 0].set_title("reconstruction (nats per image)", **_TITLE)
+    axes[0, 0].set_title("reconstruction (nats per image)", **TITLE)
     if len(log) > 1:
         _zoom(axes[0, 0], [record["reconstruction"] for record in log])
     _line(axes[0, 1], steps, log, "total_correlation", DIM_COLORS[1], label="total correlation")
     _line(axes[0, 1], steps, log, "discriminator_loss", DIM_COLORS[2], label="discriminator loss")
-    axes[0, 1].set_title("total correlation and its discriminator (nats)", **_TITLE)
+    axes[0, 1].set_title("total correlation and its discriminator (nats)", **TITLE)
     axes[0, 1].legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper left", **_BESIDE)
     _lines_by_dim(axes[1, 0], steps, log, "relevance", relevant_dims)
     axes[1, 0].set_ylim(-0.03, 1.03)
-    axes[1, 0].set_title("relevance by dimension", **_TITLE)
+    axes[1, 0].set_title("relevance by dimension", **TITLE)
     _lines_by_dim(axes[1, 1], steps, log, "kl_per_dim", relevant_dims)
-    axes[1, 1].set_title("KL by dimension (nats)", **_TITLE)
+    axes[1, 1].set_title("KL by dimension (nats)", **TITLE)
     axes[1, 1].legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper left", **_BESIDE)
     for axis in axes.flat:
         _plain(axis)
@@ -96,7 +96,7 @@ def training_figure(log: Log, *, relevant_dims: Sequence[int]) -> Figure:
 def _bars(axis: Axes, values: Sequence[float], colors: Sequence[str], *, form: str) -> None:
     axis.barh(range(len(values)), values, color=colors, height=0.72)
     for row, value in enumerate(values):
-        label = axis.annotate(form.format(value), (value, row), **_BESIDE_BAR)
+        label = axis.annotate(form.format(value), (value, row), **BESIDE_BAR)
         label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     _plain(axis)
     axis.tick_params(axis="y", length=0)

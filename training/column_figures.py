@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from training.charts import ACCENT, INK, LINE, MUTED
+from training.charts import ACCENT, BESIDE_BAR, INK, LINE, MUTED, TITLE
 from training.data import ImageSource
 from training.encoding import sample_indices
 from training.networks import VAE
@@ -71,15 +71,7 @@ def explained_figure(explained: Floats, columns: Sequence[str]) -> Figure:
     axis.barh(range(len(shown)), values, color=ACCENT, height=0.72)
     for place, column in enumerate(shown):
         text = f"{explained[column]:.2f}"
-        axis.annotate(
-            text,
-            (values[place], place),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8.5,
-            color=INK,
-        )
+        axis.annotate(text, (values[place], place), **BESIDE_BAR)
     axis.set_yticks(range(len(shown)), [_short(columns[k]) for k in shown])
     axis.set_xlim(0, 1.1)
     axis.invert_yaxis()
@@ -87,7 +79,7 @@ def explained_figure(explained: Floats, columns: Sequence[str]) -> Figure:
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     title = "share of each column's variance that the reconstruction keeps"
-    axis.set_title(title, loc="left", fontsize=11, color=INK)
+    axis.set_title(title, **TITLE)
     figure.subplots_adjust(left=0.3, right=0.97, top=1 - 0.45 / figure.get_figheight(), bottom=0.1)
     return figure
 
