@@ -11,12 +11,10 @@ other programs keep the event loop from a core, for `loop_starved_percent` of th
 
 import argparse
 import asyncio
-import io
 import json
 import os
 import platform
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,13 +24,14 @@ from pathlib import Path
 
 import numpy as np
 import uvloop
+from served import as_npy, free_port, resident_bytes
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "service/bundled/oval-dsprites/1/golden.npz"
 CAPACITY_CLIENTS = 8
 WARM_UP_S = 5.0  # of the overload, before memory counts: pools and buffers fill once
 MOST_OPEN = 2000  # connections of the generator
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+MIB = 2**20
 
 
 @dataclass
@@ -109,7 +108,7 @@ class Generator:
 def main() -> None:
     """Measure, print, judge."""
     options = _parse()
-    port = _free_port()
+    port = free_port()
     environment = {"RFVAE_ACCESS_LOG": "none", "RFVAE_REQUEST_TIMEOUT_MS": str(options.deadline_ms)}
     server = subprocess.Popen(
         [Path(sys.executable).with_name("rfvae-serve"), "serve", "--port", str(port)],
@@ -143,7 +142,7 @@ def _parse() -> argparse.Namespace:
 async def measure(port: int, pid: int, options: argparse.Namespace) -> dict[str, object]:
     """The capacity, the overload, and the memory before, during and after."""
     request = make_request(options.rows)
-    idle_mib = resident_mib(pid)
+    idle_mib = resident_bytes(pid) / MIB
     capacity = await measure_capacity(port, request, min(options.seconds, 5))
     rate = capacity * options.factor
     memory: list[tuple[float, float]] = []
@@ -183,9 +182,7 @@ async def measure(port: int, pid: int, options: argparse.Namespace) -> dict[str,
 
 def make_request(rows: int) -> bytes:
     """POST /encode of so many images as npy."""
-    file = io.BytesIO()
-    np.save(file, np.resize(np.load(GOLDEN)["image"][:, 0], (rows, 64, 64)))
-    body = file.getvalue()
+    body = as_npy(np.resize(np.load(GOLDEN)["image"][:, 0], (rows, 64, 64)))
     return (
         b"POST /encode HTTP/1.1\r\nHost: test\r\nContent-Type: application/x-npy\r\n"
         b"Accept: application/x-npy\r\nContent-Length: %d\r\n\r\n" % len(body)
@@ -225,25 +222,13 @@ async def overload(generator: Generator, *, rate: float, seconds: float) -> floa
 async def _watch(pid: int, memory: list[tuple[float, float]]) -> None:
     start_s = time.monotonic()
     while True:
-        memory.append((time.monotonic() - start_s, resident_mib(pid)))
+        memory.append((time.monotonic() - start_s, resident_bytes(pid) / MIB))
         await asyncio.sleep(0.25)
-
-
-def resident_mib(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * PAGE_BYTES / 2**20
 
 
 def waited_for_cpu_s(pid: int) -> float:
     """How long the thread of the event loop was ready and had no core, so far."""
     return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def report(figures: dict[str, object]) -> None:

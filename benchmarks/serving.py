@@ -9,13 +9,11 @@ JSON.
 
 import argparse
 import base64
-import io
 import json
 import os
 import platform
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,7 +24,7 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from served import as_npy, as_png, free_port
 
 from service.runtime.sessions import open_session
 
@@ -116,13 +114,6 @@ class Server:
         self._process.wait(60)
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def start_ours() -> Server:
     """With its default settings; the request lines go nowhere, as those of the other system."""
     port, script = free_port(), str(Path(sys.executable).parent / "rfvae-serve")
@@ -195,14 +186,10 @@ def find_wrk() -> list[str]:
 
 def make_body(kind: str, images: int) -> bytes:
     pixels = np.load(MODEL / "golden.npz")["image"][:, 0]  # (4, 64, 64)
-    file = io.BytesIO()
     if kind == NPY:
-        np.save(file, np.resize(pixels, (images, 64, 64)))
-        return file.getvalue()
-    Image.fromarray(pixels[0]).save(file, "PNG")
-    if kind == PNG:
-        return file.getvalue()
-    return json.dumps({"image": base64.b64encode(file.getvalue()).decode()}).encode()
+        return as_npy(np.resize(pixels, (images, 64, 64)))
+    png = as_png(pixels[0])
+    return png if kind == PNG else json.dumps({"image": base64.b64encode(png).decode()}).encode()
 
 
 def bare_images_s(seconds: float) -> float:

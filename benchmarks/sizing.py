@@ -9,26 +9,16 @@ Command: .venv/bin/python benchmarks/sizing.py
 
 import argparse
 import http.client
-import io
 import json
-import os
-import re
 import statistics
-import subprocess
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from served import as_npy, as_png, processor_s, serve
 
 CLIENTS = 8
 MANY = 64
-COMMAND = [sys.executable, "-c", "from service.cli import main; main()", "serve", "--port", "0"]
-QUIET = {"RFVAE_ACCESS_LOG": "none", "RFVAE_DRAIN_S": "0"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +35,7 @@ class Kind:
 def main() -> None:
     """Measure and print."""
     arguments = parse_arguments()
-    with server() as (pid, port):
+    with serve() as (pid, port):
         figures = {
             kind.name: measure(kind, pid, port, rows=arguments.rows, rounds=arguments.rounds)
             for kind in kinds()
@@ -68,44 +58,15 @@ def kinds() -> list[Kind]:
     """An oval, alone as PNG and many times in one array; latents to decode."""
     rows, columns = np.mgrid[-1:1:64j, -1:1:64j]  # (64, 64) each
     image = np.uint8(255 * ((rows / 0.3) ** 2 + (columns / 0.5) ** 2 < 1))
-    png = io.BytesIO()
-    Image.fromarray(image).save(png, "PNG")
+    png = as_png(image)
     array = as_npy(np.stack([image] * MANY))
     latents = as_npy(np.zeros((MANY, 4), np.float32))
     return [
-        Kind("encode, one PNG", "/encode", "image/png", png.getvalue(), 1),
-        Kind("factors, one PNG", "/factors", "image/png", png.getvalue(), 1),
+        Kind("encode, one PNG", "/encode", "image/png", png, 1),
+        Kind("factors, one PNG", "/factors", "image/png", png, 1),
         Kind(f"encode, npy of {MANY}", "/encode", "application/x-npy", array, MANY),
         Kind(f"decode, npy of {MANY}", "/decode", "application/x-npy", latents, MANY),
     ]
-
-
-def as_npy(array: "np.ndarray") -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
-
-
-@contextmanager
-def server() -> Iterator[tuple[int, int]]:
-    """A server on a free port: its process and its port."""
-    process = subprocess.Popen(
-        COMMAND, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment()
-    )
-    try:
-        assert process.stdout is not None
-        found = None
-        while found is None:
-            found = re.search(r"http://\S+?:(\d+)", next(process.stdout))
-        yield process.pid, int(found[1])
-    finally:
-        process.terminate()
-        process.communicate()
-
-
-def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RFVAE_")}
-    return {**kept, **QUIET}
 
 
 def measure(kind: Kind, pid: int, port: int, *, rows: int, rounds: int) -> float:
@@ -131,12 +92,6 @@ def send(kind: Kind, port: int, requests: int) -> None:
             answer.read()
             assert answer.status == 200, answer.status
     connection.close()
-
-
-def processor_s(pid: int) -> float:
-    """What the process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

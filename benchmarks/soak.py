@@ -11,31 +11,24 @@ the warm-up, medians of both. Prints a table, then one line of JSON.
 import argparse
 import asyncio
 import base64
-import io
 import json
 import os
 import re
-import signal
 import statistics
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count, pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from served import as_npy, as_png, processor_s, resident_bytes, serve
 
 CLIENTS = 32
 SAMPLE_EVERY_S = 1.0
 WARM_UP_SHARE, TENTH = 0.2, 0.1
 MB = 1e6
-ROOT = Path(__file__).parents[1]
 PNG, NPY, JSON = "image/png", "application/x-npy", "application/json"
 INFER = "/v2/models/oval-dsprites/infer"
 
@@ -211,29 +204,11 @@ def shape(seed: int) -> np.ndarray:
     return (inside * 255).astype(np.uint8)
 
 
-def as_png(picture: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def as_npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
-
-
 async def watch(pid: int, memory: list[int]) -> None:
     """Adds the resident memory every second."""
     while True:
         await asyncio.sleep(SAMPLE_EVERY_S)
         memory.append(resident_bytes(pid))
-
-
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process, from /proc."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def idle_cpu_percent(
@@ -243,43 +218,6 @@ def idle_cpu_percent(
     before, start = processor_s(pid), time.monotonic()
     sleep(seconds)
     return 100 * (processor_s(pid) - before) / (time.monotonic() - start)
-
-
-def processor_s(pid: int) -> float:
-    """User and system time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@contextmanager
-def serve() -> Iterator[tuple[int, int]]:
-    """A server with the bundled models on a free port: its process id and the port."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RFVAE_")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from service.cli import main; main()", "serve", "--port", "0"],
-        cwd=ROOT,
-        env={**kept, "RFVAE_DRAIN_S": "0", "RFVAE_ACCESS_LOG": "none"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        welcome = ""
-        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)", welcome)):
-            line = process.stdout.readline()
-            if not line:
-                raise SystemExit("the server ended before it was ready")
-            welcome += line
-        yield process.pid, int(found[1])
-        process.send_signal(signal.SIGTERM)
-        if process.wait(timeout=60) != 0:
-            raise SystemExit(f"the server ended with {process.returncode}")
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,89 @@
+"""A server of the bundled models for a benchmark, and what the system says of its process."""
+
+import io
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+COMMAND = [sys.executable, "-c", "from service.cli import main; main()", "serve", "--port", "0"]
+QUIET = {"RFVAE_ACCESS_LOG": "none", "RFVAE_DRAIN_S": "0"}
+
+
+@contextmanager
+def serve(**settings: str) -> Iterator[tuple[int, int]]:
+    """A server on a free port: its process id and the port.
+
+    Args:
+        settings: environment variables beside `QUIET`; those of the caller's are left out.
+
+    Raises:
+        SystemExit: it did not become ready, or did not end well.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RFVAE_")}
+    process = subprocess.Popen(
+        COMMAND, cwd=ROOT, env={**kept, **QUIET, **settings}, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield process.pid, _port_of(process)
+        process.send_signal(signal.SIGTERM)
+        if process.wait(timeout=60) != 0:
+            raise SystemExit(f"the server ended with {process.returncode}")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _port_of(process: "subprocess.Popen[str]") -> int:
+    """From the address that it prints once the models are ready."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+            return int(found[1])
+    raise SystemExit("the server ended before it was ready")
+
+
+def free_port() -> int:
+    """A port that nobody listened on a moment ago, for servers that cannot choose one."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def processor_s(pid: int) -> float:
+    """User and system time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def as_png(picture: np.ndarray) -> bytes:
+    """uint8 (height, width) as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def as_npy(array: np.ndarray) -> bytes:
+    """An array as `numpy.save` writes it."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
