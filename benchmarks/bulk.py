@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from service.bulk.command import BulkOptions, open_encoder, open_images
+from service.bulk.command import BulkOptions, open_encoder, open_input
 from service.bulk.encoder import BATCH_ROWS, BulkEncoder
 from service.bulk.job import finish, held, plan, run_parts
 from service.codecs.images import to_pixels
@@ -132,7 +132,7 @@ def bulk_arm(encoder: BulkEncoder, settings: Settings, source: Path) -> Arm:
 
     def run() -> None:
         with held(out):
-            images = open_images(options, settings, encoder)
+            images = open_input(options, settings, encoder)
             job = plan(out, images, encoder.model.manifest, overwrite=True)
             run_parts(job, job.missing(), source=images, encoder=encoder, progress=Silent())
             finish(job, encoder.columns)

@@ -94,7 +94,8 @@ def encode(
         typer.Argument(
             metavar="INPUT",
             help="A folder of images (all below it), a .npy (n, height, width[, channels]), or a "
-            ".parquet with a column of image files.",
+            ".parquet with a column of image files; for a model of rows, a .csv, .npy or .parquet "
+            "of its columns.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The table to write: NAME.parquet or NAME.csv.")],
@@ -107,11 +108,12 @@ def encode(
         str, typer.Option(help="Of a Parquet file: the image files.")
     ] = "image",
     id_column: Annotated[
-        str | None, typer.Option(help="Of a Parquet file: the ids. Default: the row's number.")
+        str | None,
+        typer.Option(help="Of a Parquet or CSV file: the ids. Default: the row's number."),
     ] = None,
     skip_damaged: Annotated[
         bool,
-        typer.Option("--skip-damaged", help="Give a damaged image a row without numbers."),
+        typer.Option("--skip-damaged", help="Give a damaged image or row no numbers."),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin again, whatever is there.")
@@ -120,7 +122,7 @@ def encode(
         bool, typer.Option("--ray", help="Spread the parts over a Ray cluster (extra `ray`).")
     ] = False,
 ) -> None:
-    """Turn many images into a table: id, each relevant factor with sigma and percentile, novelty.
+    """Turn many images or rows into a table of ids, relevant factors, sigmas, percentiles, novelty.
 
     Ctrl-C keeps what is done; the same command goes on with it.
     """

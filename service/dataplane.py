@@ -255,14 +255,18 @@ def likelihood_of(manifest: Manifest) -> Likelihood:
     return Likelihood(manifest.likelihood, manifest.likelihood_scale, column_scale)
 
 
-def _require_bounded(mu: Floats, logvar: Floats) -> None:
-    """Pixels are bounded, rows are not: beyond these, sigma or KL would be infinite or NaN."""
+def bounded(mu: Floats, logvar: Floats) -> npt.NDArray[np.bool_]:
+    """(batch,) whether sigma and KL are finite; pixels are bounded, rows of numbers are not."""
     sound = (np.abs(mu) <= LARGEST_LATENT) & (logvar <= LARGEST_LOGVAR) & np.isfinite(logvar)
+    return np.asarray(sound.all(axis=1))  # (batch,)
+
+
+def _require_bounded(mu: Floats, logvar: Floats) -> None:
+    sound = bounded(mu, logvar)
     if not sound.all():
-        row = int(np.argmin(sound.all(axis=1)))
         raise InvalidValue(
-            f"row {row} must lie nearer to the training data: the model's numbers for it overflow; "
-            "check its columns and their units"
+            f"row {int(np.argmin(sound))} must lie nearer to the training data: the model's "
+            "numbers for it overflow; check its columns and their units"
         )
 
 

@@ -1,4 +1,4 @@
-"""Many images through one model, in fixed batches, so that the same input gives the same bits."""
+"""Many samples through one model, in fixed batches, so that the same input gives the same bits."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from service.bulk.sources import Chunk
+from service.bulk.chunks import Chunk
 from service.bulk.tables import Rows, number_columns
-from service.codecs.spec import Pixels
-from service.dataplane import place
+from service.dataplane import bounded, place
+from service.errors import InvalidValue
 from service.models.served import ServedModel
 
 # Batches of one size only: a sum over another batch size may round otherwise.
@@ -25,15 +25,22 @@ Numbers = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class BulkEncoder:
-    """Encodes chunks with one model; `close` it in the end."""
+    """Encodes chunks with one model; `close` it in the end.
+
+    Args:
+        skip_damaged: a row that makes the model's numbers overflow gets no numbers; else it is an
+            error.
+    """
 
     model: ServedModel
     lanes: ThreadPoolExecutor
+    skip_damaged: bool = False
 
     @classmethod
-    def of(cls, model: ServedModel) -> BulkEncoder:
+    def of(cls, model: ServedModel, *, skip_damaged: bool = False) -> BulkEncoder:
         """With a thread for each of the engine's lanes."""
-        return cls(model, ThreadPoolExecutor(model.engine.plan.lanes, "rfvae-bulk"))
+        lanes = ThreadPoolExecutor(model.engine.plan.lanes, "rfvae-bulk")
+        return cls(model, lanes, skip_damaged)
 
     @property
     def columns(self) -> list[str]:
@@ -51,26 +58,39 @@ class BulkEncoder:
             running = [self.lanes.submit(self._numbers, batch) for batch in batches]
             under_way.append((chunk, running))
             if len(under_way) > CHUNKS_AHEAD:
-                yield _rows(*under_way.popleft())
+                yield self._rows(*under_way.popleft())
         while under_way:
-            yield _rows(*under_way.popleft())
+            yield self._rows(*under_way.popleft())
 
     def close(self) -> None:
         """Lets go of threads and sessions."""
         self.lanes.shutdown(cancel_futures=True)
         self.model.engine.close()
 
-    def _numbers(self, images: Pixels) -> Numbers:
-        """float32 (batch, columns): value, sigma and percentile of each factor, then novelty."""
+    def _numbers(self, images: npt.NDArray[Any]) -> Numbers:
+        """float32 (batch, columns): value, sigma and percentile of each factor, then novelty.
+
+        NaN where the model's own numbers overflow.
+        """
         mu, logvar = self.model.engine.encode(images)
+        sound = bounded(mu, logvar)
+        mu[~sound], logvar[~sound] = 0, 0
         decoded = self.model.engine.decode(mu)
         found = place(self.model, images, decoded, mu, logvar)
         factors = np.stack([found.mu, found.sigma, found.percentile], axis=2)
         factors = factors.reshape(len(images), 3 * len(found.dims))  # (batch, 3 * n_relevant)
-        return np.hstack([factors, found.novelty[:, None]]).astype(np.float32)
+        numbers = np.hstack([factors, found.novelty[:, None]]).astype(np.float32)
+        numbers[~sound] = np.nan
+        return numbers
 
-
-def _rows(chunk: Chunk, running: list[Future[Numbers]]) -> Rows:
-    numbers = np.concatenate([batch.result() for batch in running])  # (n, columns)
-    numbers[chunk.damaged] = np.nan
-    return Rows(chunk.ids, numbers)
+    def _rows(self, chunk: Chunk, running: list[Future[Numbers]]) -> Rows:
+        numbers = np.concatenate([batch.result() for batch in running])  # (n, columns)
+        overflown = np.isnan(numbers[:, -1]) & ~chunk.damaged
+        if overflown.any() and not self.skip_damaged:
+            raise InvalidValue(
+                f"row `{chunk.ids[int(np.argmax(overflown))]}` must lie nearer to the training "
+                "data: the model's numbers for it overflow; check its columns and their units, or "
+                "pass --skip-damaged"
+            )
+        numbers[chunk.damaged] = np.nan
+        return Rows(chunk.ids, numbers)

@@ -14,8 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from service.bulk.chunks import Chunk, Source
 from service.bulk.encoder import BATCH_ROWS, BulkEncoder
-from service.bulk.sources import Chunk, Source
 from service.bulk.tables import Rows, join_parts, table_format, write_part
 from service.errors import InvalidValue
 from service.models.artifact import Manifest
@@ -169,7 +169,7 @@ def _take_up(folder: Path, state: dict[str, Any], *, overwrite: bool) -> None:
             left.unlink()
     if path.exists() and json.loads(path.read_text()) != state:
         raise InvalidValue(
-            f"`{folder}` holds parts of a run with other images or another model; pass --overwrite "
+            f"`{folder}` holds parts of a run with another input or model; pass --overwrite "
             "to begin again, or name another file with --out"
         )
     folder.mkdir(parents=True, exist_ok=True)

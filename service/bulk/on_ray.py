@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.bulk.command import BulkOptions, open_encoder, open_images
+from service.bulk.chunks import Source
+from service.bulk.command import BulkOptions, open_encoder, open_input
 from service.bulk.encoder import BulkEncoder
 from service.bulk.job import Job, Progress, run_parts
-from service.bulk.sources import Source
 from service.errors import ServiceError
 from service.settings import Settings
 
@@ -44,7 +44,7 @@ class PartWorker:
     @cached_property
     def _opened(self) -> tuple[Source, BulkEncoder]:
         encoder = open_encoder(self._options, self._settings)
-        return open_images(self._options, self._settings, encoder), encoder
+        return open_input(self._options, self._settings, encoder), encoder
 
 
 class _Count:

@@ -5,19 +5,18 @@ A source has a fixed order and can read any range of it, so that work can be cut
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from service.bulk.tables import parquet
+from service.bulk.chunks import Chunk, Source, file_facts, hash_of, map_npy, numbered
+from service.bulk.parquet_file import ParquetFile
 from service.codecs.images import decode_image
 from service.codecs.npy import read_images, write_npy
 from service.codecs.spec import ImageSpec, Pixels
@@ -49,34 +48,6 @@ class Reading:
     def row_bytes(self) -> int:
         """Bytes of one image as the model takes it."""
         return self.spec.channels * self.spec.height * self.spec.width
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Consecutive images: `ids` (n,), `images` uint8 (n, channels, height, width).
-
-    `damaged` (n,) marks those that could not be decoded; their pixels are zero.
-    """
-
-    ids: list[str]
-    images: Pixels
-    damaged: npt.NDArray[np.bool_]
-
-
-class Source(Protocol):
-    """Images in a fixed order."""
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one image as the model takes it."""
-
-    def __len__(self) -> int: ...
-
-    def fingerprint(self) -> str:
-        """Changes when the images or their order may have."""
-
-    def read(self, start: int, stop: int) -> Chunk:
-        """The images from `start` up to `stop`, which is left out."""
 
 
 def open_source(path: Path, reading: Reading) -> Source:
@@ -114,7 +85,7 @@ class FolderSource:
         return len(self._ids)
 
     def fingerprint(self) -> str:
-        return _hash(_facts(name, self._path_of(name)) for name in self._ids)
+        return hash_of(file_facts(name, self._path_of(name)) for name in self._ids)
 
     def read(self, start: int, stop: int) -> Chunk:
         ids = self._ids[start:stop]
@@ -131,80 +102,45 @@ class NpySource:
     def __init__(self, path: Path, reading: Reading) -> None:
         self._path, self._reading = path, reading
         self.row_bytes = reading.row_bytes
-        try:
-            self._array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError):
-            raise MalformedInput(
-                f"`{path}` must be a plain array as `numpy.save` writes it; it is damaged or holds "
-                "Python objects, which are never unpickled"
-            ) from None
+        self._array = map_npy(path)
         self.read(0, min(1, len(self)))
 
     def __len__(self) -> int:
         return len(self._array) if self._array.ndim else 0
 
     def fingerprint(self) -> str:
-        return _hash([_facts(self._path.name, self._path)])
+        return hash_of([file_facts(self._path.name, self._path)])
 
     def read(self, start: int, stop: int) -> Chunk:
         rows = write_npy(self._array[start:stop])
         limit, spec = self._reading.max_pixels, self._reading.spec
         images = read_images(rows, spec, max_rows=stop - start, max_pixels=limit).images
-        ids = [str(row) for row in range(start, start + len(images))]
-        return Chunk(ids, images, np.zeros(len(images), np.bool_))
+        return Chunk(numbered(start, len(images)), images, np.zeros(len(images), np.bool_))
 
 
 class ParquetSource:
     """A column of image files: bytes, or a struct with a field `bytes`."""
 
     def __init__(self, path: Path, reading: Reading) -> None:
-        self._path, self._files = path, _Files(reading)
+        self._files = _Files(reading)
         self.row_bytes = reading.row_bytes
-        try:
-            self._file = parquet().ParquetFile(path)
-        except (OSError, ValueError) as error:
-            raise MalformedInput(f"`{path}` cannot be read as Parquet: {error}") from None
-        names = self._file.schema_arrow.names
-        self._columns = [reading.image_column]
-        if reading.id_column is not None:
-            self._columns.append(reading.id_column)
-        for column in self._columns:
-            if column not in names:
-                raise InvalidValue(
-                    f"`{path.name}` has no column `{column}`; it has {', '.join(names)}; name the "
-                    "columns with --image-column and --id-column"
-                )
-        meta = self._file.metadata
-        groups = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
-        self._starts = np.concatenate([[0], np.cumsum(groups)])  # (row groups + 1,)
-        self._loaded: tuple[int, Any] | None = None
-        if len(self) == 0:
-            raise InvalidValue(f"`{path.name}` must hold at least one row; got none")
+        self._file = ParquetFile(
+            path,
+            [reading.image_column],
+            reading.id_column,
+            cure="name the columns with --image-column and --id-column",
+        )
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self._file)
 
     def fingerprint(self) -> str:
-        return _hash([_facts(self._path.name, self._path), *self._columns])
+        return self._file.fingerprint()
 
     def read(self, start: int, stop: int) -> Chunk:
-        ids: list[str] = []
-        files: list[bytes] = []
-        first, last = np.searchsorted(self._starts, [start, stop - 1], side="right") - 1
-        for group in range(int(first), int(last) + 1):
-            offset = int(self._starts[group])
-            table = self._group(group).slice(max(start - offset, 0), stop - max(start, offset))
-            files.extend(_bytes_of(value) for value in table.column(0).to_pylist())
-            ids.extend(map(str, table.column(1).to_pylist() if len(self._columns) > 1 else ()))
-        ids = ids or [str(row) for row in range(start, start + len(files))]
+        ids, table = self._file.read(start, stop)
+        files = [_bytes_of(value) for value in table.column(0).to_pylist()]
         return self._files.chunk(ids, files.__getitem__)
-
-    def _group(self, group: int) -> Any:
-        """A row group; the last one stays in memory, as parts are read in order."""
-        if self._loaded is None or self._loaded[0] != group:
-            table = self._file.read_row_group(group, columns=self._columns).select(self._columns)
-            self._loaded = (group, table)
-        return self._loaded[1]
 
 
 class _Files:
@@ -261,12 +197,3 @@ def _image_files(folder: Path) -> Iterator[str]:
 def _read(path: str) -> bytes:
     with open(path, "rb", buffering=0) as file:
         return file.read()
-
-
-def _facts(name: str, path: Path | str) -> str:
-    state = os.stat(path)
-    return f"{name} {state.st_size} {state.st_mtime_ns}"
-
-
-def _hash(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

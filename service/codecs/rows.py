@@ -51,7 +51,7 @@ def read_npy(data: bytes, columns: Sequence[str], *, max_rows: int) -> Rows:
     table = read_floats(data, what="rows", max_rows=max_rows)
     if table.shape[1] != len(columns):
         raise InvalidValue(
-            f"a row must have {len(columns)} numbers ({_listed(columns)}); got {table.shape[1]}"
+            f"a row must have {len(columns)} numbers ({listed(columns)}); got {table.shape[1]}"
         )
     return _finite(table, columns)
 
@@ -60,20 +60,19 @@ def _in_order(row: Row, columns: Sequence[str], number: int) -> Sequence[Any]:
     if not isinstance(row, dict):
         if len(row) != len(columns):
             raise InvalidValue(
-                f"row {number} must have {len(columns)} numbers ({_listed(columns)}); got "
-                f"{len(row)}"
+                f"row {number} must have {len(columns)} numbers ({listed(columns)}); got {len(row)}"
             )
         return row
     missing = [name for name in columns if name not in row]
     if missing:
         raise InvalidValue(
-            f"row {number} must give every column; missing {_listed(missing)}{_hint(row, missing)}"
+            f"row {number} must give every column; missing {listed(missing)}{_hint(row, missing)}"
         )
     if len(row) > len(columns):
         extra = [name for name in row if name not in set(columns)]
         raise InvalidValue(
-            f"row {number} must hold the columns {_listed(columns)} and no others; got "
-            f"{_listed(extra)} too"
+            f"row {number} must hold the columns {listed(columns)} and no others; got "
+            f"{listed(extra)} too"
         )
     return [row[name] for name in columns]
 
@@ -106,6 +105,7 @@ def _shown(cell: Any) -> str:
     return "a list or an object"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
     shown = ", ".join(f"`{name[:60]}`" for name in names[:LISTED])
     return shown + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")

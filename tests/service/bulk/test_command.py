@@ -15,6 +15,7 @@ from service.bulk.command import LineProgress
 from service.cli import app
 from tests.service.conftest import SIZE, Pixels, as_file
 from tests.service.process import COMMAND, environment
+from tests.service.tiny_rows import RowWeights, write_tiny_rows
 
 
 def _encode(repository: Path, *arguments: object) -> "subprocess.CompletedProcess[str]":
@@ -135,3 +136,59 @@ def test_lines_say_how_far_it_is_every_ten_seconds() -> None:
         "going on: 100 of 1000 images are done",
         "200 of 1000 images, 10 images/s, 80 s left",
     ]
+
+
+@pytest.fixture
+def row_models(tmp_path: Path) -> Path:
+    return write_tiny_rows(tmp_path / "row-models")
+
+
+def test_encode_takes_rows_for_a_model_of_rows(row_models: Path, tmp_path: Path) -> None:
+    rows = RowWeights().golden()["image"]  # (4, 3)
+    people = tmp_path / "people.csv"
+    lines = [f"{row[2]},p{number},{row[0]},{row[1]}" for number, row in enumerate(rows.tolist())]
+    people.write_text("\n".join(["age,patient,height,weight", *lines]))
+    out = tmp_path / "factors.csv"
+
+    done = _encode(row_models, people, "--out", out, "--id-column", "patient")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "factors.csv: 4 rows, 8 columns, by `rows` version 1, " in done.stdout
+    table = list(csv.reader(out.read_text().splitlines()))
+    assert [line[0] for line in table[1:]] == ["p0", "p1", "p2", "p3"]
+    mu, logvar = RowWeights().encode(rows)
+    found = np.array([line[1:] for line in table[1:]], float)
+    np.testing.assert_allclose(found[:, [0, 3]], mu[:, [2, 0]], rtol=1e-3, atol=1e-4)
+    sigma = np.exp(logvar[:, [2, 0]] / 2)
+    np.testing.assert_allclose(found[:, [1, 4]], sigma, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("cell", ["1e38", "old"])
+def test_encode_leaves_out_the_numbers_of_rows_without_sense_when_it_may(
+    row_models: Path, tmp_path: Path, cell: str
+) -> None:
+    people = tmp_path / "people.csv"
+    people.write_text(f"height,weight,age\n170,70,40\n170,70,{cell}\n")
+    out = tmp_path / "factors.csv"
+    arguments = ["encode", *map(str, (people, "--out", out, "--models", row_models))]
+
+    refused = CliRunner().invoke(app, arguments)
+    taken = CliRunner().invoke(app, [*arguments, "--skip-damaged"])
+
+    assert (refused.exit_code, taken.exit_code) == (1, 0)
+    assert refused.stderr.startswith("error: row `1`")
+    assert refused.stderr.endswith("or pass --skip-damaged\n")
+    first, second = list(csv.reader(out.read_text().splitlines()))[1:]
+    assert "" not in first
+    assert second == ["1", *[""] * 7]
+
+
+def test_encode_takes_ids_only_from_a_table(repository: Path, npy: Path) -> None:
+    arguments = ["--out", "t.csv", "--id-column", "name", "--models", str(repository)]
+
+    result = CliRunner().invoke(app, ["encode", str(npy), *arguments])
+
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: `--id-column` names a column of a .csv or .parquet file; got `images.npy`\n"
+    )

@@ -84,7 +84,7 @@ def test_parts_of_other_images_are_not_taken_up(
         _run(out, open_source(npy, reading), encoder, Watch(stop_after=100))
     np.save(npy, np.zeros((200, 16, 16), np.uint8))
 
-    with pytest.raises(InvalidValue, match="parts of a run with other images or another model"):
+    with pytest.raises(InvalidValue, match="parts of a run with another input or model"):
         plan(out, open_source(npy, reading), encoder.model.manifest)
     job = plan(out, open_source(npy, reading), encoder.model.manifest, overwrite=True)
     assert job.done_images() == 0

@@ -123,7 +123,7 @@ def test_parquet_without_the_column_names_those_it_has(
 ) -> None:
     path = _parquet(tmp_path / "images.parquet", pictures)
 
-    with pytest.raises(InvalidValue, match="no column `scan`; it has patient, image; name the"):
+    with pytest.raises(InvalidValue, match="column `scan`; it has `patient`, `image`; name the"):
         open_source(path, replace(reading, image_column="scan"))
 
 
