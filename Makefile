@@ -2,13 +2,16 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 PORT ?= 8000
+RUNS ?= runs
+ROW ?= oval-dsprites
+SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 ORT := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
 
-.PHONY: help serve train-env test test-slow format docs check clean
+.PHONY: help serve train-env test test-slow format docs row results check clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,6 +62,15 @@ format: .make/dev ## Format and fix the code
 
 docs: .make/dev ## Write the tables of docs/operations.md from the code
 	$(BIN)/python docs/make_operations.py
+
+row: .make/train ## Train one ROW (oval-dsprites) of the results with SEED (1), score it and enter it
+	$(BIN)/rfvae-train run training/configs/$(ROW).toml --seed $(SEED) --out $(RUNS)/$(ROW)-s$(SEED)
+	$(BIN)/rfvae-train report $(RUNS)/$(ROW)-s$(SEED)
+	$(BIN)/rfvae-train evaluate $(RUNS)/$(ROW)-s$(SEED)
+	$(BIN)/python benchmarks/results.py --runs $(RUNS)
+
+results: .make/train ## Re-make table and picture of the results from the run folders in RUNS (runs)
+	$(BIN)/python benchmarks/results.py --runs $(RUNS)
 
 check: .make/dev ## Lint, types and import contracts
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
