@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
-from results_table import METRICS
+from results_rows import COMPARED
+from results_table import METRICS, Result, Results, first_scored
 
 from training.charts import ACCENT, INK, LINE, MUTED, NUISANCE, TITLE
 from training.figures import DPI, GAP
 
-Result = dict[str, Any]
-Results = Mapping[str, Sequence[Result]]
-
-SHOWN = ("oval-vae", "oval-factor-vae", "oval-dsprites")
 SOURCE_KEY = "Source"  # of the picture's text: what it was made from
 # Where `training.figures.traversals_figure` puts its frames, in pixels.
-LABEL_WIDTH, TOP, FRAME = 190, 34, 64
+LABEL_WIDTH, TOP, FRAME = 190, 34 + GAP, 64
 RIGHT = 12
 LABEL_BESIDE = 120
 WIDTH, BARS_HEIGHT = 1000, 330
@@ -34,8 +30,8 @@ LOWEST_KL = 0.01  # nats: below it a bar has no height
 
 def missing(results: Results, results_dir: Path) -> list[str]:
     """What the picture still needs: rows with a scored run, and RF-VAE's traversals."""
-    needed = [f"a scored run of {name}" for name in SHOWN if _first(results, name) is None]
-    rf_vae = _first(results, SHOWN[-1])
+    needed = [f"a scored run of {name}" for name in COMPARED if first_scored(results, name) is None]
+    rf_vae = first_scored(results, COMPARED[-1])
     if rf_vae is not None and not _traversals(rf_vae, results_dir).is_file():
         needed.append(f"{_traversals(rf_vae, results_dir).name}, by `rfvae-train report`")
     return needed
@@ -43,7 +39,7 @@ def missing(results: Results, results_dir: Path) -> list[str]:
 
 def source_of(results: Results, results_dir: Path) -> str:
     """A hash over all that the picture shows."""
-    runs = [_first(results, name) for name in SHOWN]
+    runs = [first_scored(results, name) for name in COMPARED]
     content = json.dumps(runs, sort_keys=True).encode()
     rf_vae = runs[-1]
     assert rf_vae is not None
@@ -52,18 +48,16 @@ def source_of(results: Results, results_dir: Path) -> str:
 
 def draw(results: Results, results_dir: Path, path: Path) -> None:
     """Write the picture; nothing may be `missing`."""
-    runs = [run for name in SHOWN if (run := _first(results, name)) is not None]
-    strips = _frames(_traversals(runs[-1], results_dir), len(runs[-1]["relevant_dims"]))
+    runs = [run for name in COMPARED if (run := first_scored(results, name)) is not None]
+    strips = frames_in(_traversals(runs[-1], results_dir), len(runs[-1]["relevant_dims"]))
     height = BARS_HEIGHT + 40 + len(strips) * (FRAME + GAP)
     figure = Figure((WIDTH / DPI, height / DPI), dpi=DPI, facecolor="white")
     highest = max(max(run["mean_kl"]) for run in runs)
     for place, run in enumerate(runs):
         _panel(figure, run, place, highest=highest, height=height)
     _sweeps(figure, runs[-1], strips, height=height)
-    picture = io.BytesIO()
     text = {"Software": None, SOURCE_KEY: source_of(results, results_dir)}
-    figure.savefig(picture, dpi=DPI, metadata=text)
-    path.write_bytes(picture.getvalue())
+    figure.savefig(path, dpi=DPI, metadata=text)
 
 
 def made_from(path: Path) -> str | None:
@@ -74,16 +68,11 @@ def made_from(path: Path) -> str | None:
         return str(picture.info.get(SOURCE_KEY))
 
 
-def _first(results: Results, name: str) -> Result | None:
-    """The run with the lowest seed that has scores."""
-    return next((run for run in results[name] if run["n_relevant"] is not None), None)
-
-
 def _traversals(run: Result, results_dir: Path) -> Path:
     return results_dir / f"{run['row']}-s{run['seed']}.png"
 
 
-def _frames(path: Path, n_rows: int) -> list[NDArray[np.uint8]]:
+def frames_in(path: Path, n_rows: int) -> list[NDArray[np.uint8]]:
     """The strips of the relevant dimensions, cut out of the run's own picture."""
     with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("RGB"))
@@ -103,9 +92,9 @@ def _panel(figure: Figure, run: Result, place: int, *, highest: float, height: i
     for x, dim in enumerate(order):
         kl = run["mean_kl"][dim]
         if kl >= LOWEST_KL:
-            upper.annotate(f"{kl:.3g}", (x, kl), **_ABOVE)
+            upper.annotate(f"{kl:.1f}" if kl >= 1 else f"{kl:.2f}", (x, kl), **_ABOVE)
     _heading(upper, run)
-    lower = figure.add_axes(_box(left, 212, width, 56, height))
+    lower = figure.add_axes(_box(left, 220, width, 52, height))
     lower.bar(range(len(order)), [run["relevance"][dim] for dim in order], color=colors, width=0.74)
     lower.set_ylim(0, 1.08)
     lower.set_yticks([0, 1])
@@ -119,7 +108,7 @@ def _panel(figure: Figure, run: Result, place: int, *, highest: float, height: i
         lower.set_ylabel("relevance", color=INK, fontsize=9)
     upper.set_xticks([])
     if len(set(run["relevance"])) == 1:
-        lower.annotate("no gate", (0.985, 0.72), xycoords="axes fraction", ha="right", **_NOTE)
+        lower.annotate("no gate", (1, 1.02), xycoords="axes fraction", ha="right", **_NOTE)
     for axis in (upper, lower):
         axis.set_xlim(-0.6, len(order) - 0.4)
         _plain(axis)
@@ -132,7 +121,7 @@ _ABOVE: dict[str, Any] = {
     "fontsize": 7.5,
     "color": INK,
 }
-_NOTE: dict[str, Any] = {"fontsize": 8.5, "color": "white"}
+_NOTE: dict[str, Any] = {"fontsize": 8.5, "color": MUTED, "va": "bottom"}
 
 
 def _box(left: int, top: int, width: int, tall: int, height: int) -> tuple[float, ...]:
@@ -182,7 +171,7 @@ def _sweeps(
         axis.set_axis_off()
         for offset, text, style in (
             (7, _factor(run, dim), {"fontweight": "bold", "color": INK, "fontsize": 9}),
-            (-8, f"{run['mean_kl'][dim]:.3g} nats", {"color": MUTED, "fontsize": 8}),
+            (-8, f"{run['mean_kl'][dim]:.1f} nats", {"color": MUTED, "fontsize": 8}),
         ):
             axis.annotate(
                 text,
@@ -195,4 +184,6 @@ def _sweeps(
                 **style,
             )
         if row == 0:
-            axis.set_title("RF-VAE: each relevant dimension, swept", **TITLE)
+            axis.set_title(
+                "RF-VAE: each relevant dimension, swept from its 1 % to its 99 % quantile", **TITLE
+            )

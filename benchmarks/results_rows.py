@@ -36,6 +36,9 @@ ROWS = (
 )
 
 
+COMPARED = ("oval-vae", "oval-factor-vae", "oval-dsprites")  # in the picture, the last one swept
+
+
 @dataclass(frozen=True)
 class Published:
     """Metrics I and II in percent with their deviation, and DCI with a random forest."""

@@ -89,8 +89,18 @@ def collect(run_dir: Path, row: Row, seed: int, *, root: Path = ROOT) -> Result:
 
     Raises:
         RunRefusedError: The run is another one than its name says, still runs, or was not evaluated
-            and reported at its last step.
+            and reported at its last step by this version.
     """
+    try:
+        return _collect(run_dir, row, seed, root)
+    except KeyError as error:
+        raise RunRefusedError(
+            f"`{run_dir}` must be evaluated and reported by this version: there is no {error}; "
+            "do both again"
+        ) from error
+
+
+def _collect(run_dir: Path, row: Row, seed: int, root: Path) -> Result:
     info = _read(run_dir, "run.json")
     if info["seed"] != seed:
         raise RunRefusedError(
@@ -134,11 +144,6 @@ def _findings(run_dir: Path, info: dict[str, Any]) -> Result:
         raise RunRefusedError(
             f"`{run_dir}` must be evaluated and reported at its last step, {info['step']:,}: it "
             f"was at {evaluation['step']:,} and {report['run']['step']:,}; do both again"
-        )
-    if "reconstruction" not in evaluation:
-        raise RunRefusedError(
-            f"`{run_dir}` was evaluated by an older version, without the error of reconstruction; "
-            "evaluate it again"
         )
     further = evaluation["further_metrics"]
     return {

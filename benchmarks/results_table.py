@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from results_rows import OVAL, PUBLISHED, PUBLISHED_KL, ROWS, SOURCE, Published, Row
+from results_rows import COMPARED, OVAL, PUBLISHED, PUBLISHED_KL, ROWS, SOURCE, Published, Row
 
 Result = dict[str, Any]
 Results = Mapping[str, Sequence[Result]]
@@ -53,11 +53,17 @@ def readme_section(results: Results, *, figure: Path | None) -> str:
 
 
 def _alt(results: Results) -> str:
-    seeds = [f"{row.method} seed {results[row.name][0]['seed']}" for row in ROWS[:3]]
+    runs = [run for name in COMPARED if (run := first_scored(results, name))]
+    seeds = [f"{run['method']} seed {run['seed']}" for run in runs]
     return (
         "KL and relevance of each dimension of VAE, FactorVAE and RF-VAE on Oval-dSprites, and "
         f"what sweeping each relevant dimension of RF-VAE does ({', '.join(seeds)})"
     )
+
+
+def first_scored(results: Results, name: str) -> Result | None:
+    """The run of a row with the lowest seed that has scores."""
+    return next((run for run in results[name] if run["n_relevant"] is not None), None)
 
 
 def table(header: Cells, lines: Sequence[Cells]) -> str:
@@ -75,9 +81,8 @@ def _machines(results: Results) -> dict[str, str]:
 def _machine_note(machines: Mapping[str, str]) -> str:
     if not machines:
         return ""
-    return (
-        "\nMachines: " + "; ".join(f"{letter}: {name}" for name, letter in machines.items()) + "."
-    )
+    named = "; ".join(f"({letter}) {name}" for name, letter in machines.items())
+    return f"\nMachines: {named}."
 
 
 def _readme_lines(row: Row, runs: Sequence[Result], machines: Mapping[str, str]) -> list[Cells]:
