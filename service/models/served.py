@@ -37,6 +37,7 @@ class LoadOptions:
         tolerance: largest absolute error of the self-test; a reduced precision is allowed what
             its manifest says.
         cache_folder: where TensorRT keeps its engines.
+        cuda_graphs: whether batches on CUDA are replayed from captured graphs.
         observer: told about batches and refusals.
         signatures: who must have signed a folder; None looks at no signature.
     """
@@ -48,6 +49,7 @@ class LoadOptions:
     inline_rows: int = 1
     tolerance: float = TOLERANCE
     cache_folder: Path | None = None
+    cuda_graphs: bool = False
     observer: Observer | None = None
     signatures: Signatures | None = None
 
@@ -101,7 +103,9 @@ def load_model(found: FoundVersion, options: LoadOptions) -> ServedModel:
         device=options.device,
         lanes=options.lanes,
         threads=options.threads,
+        batch_sizes=_powers_of_two(options.batching.max_batch_rows),
         cache_folder=options.cache_folder,
+        cuda_graphs=options.cuda_graphs,
     )
     tolerance = max(options.tolerance, manifest.parity.tolerance)
     self_test = engine.self_test(load_golden(found.folder), tolerance=tolerance)
@@ -137,11 +141,10 @@ def latent_space(manifest: Manifest) -> LatentSpace:
 def policy_for(engine: Engine, options: LoadOptions) -> BatchPolicy:
     """Lanes as planned; padding only on a GPU, where each new batch size costs a set-up."""
     on_cpu = engine.providers[0] == CPU
-    buckets = () if on_cpu else _powers_of_two(options.batching.max_batch_rows)
     return replace(
         options.batching,
         lanes=engine.plan.lanes,
-        bucket_sizes=buckets,
+        bucket_sizes=engine.batch_sizes,
         inline_rows=options.inline_rows if on_cpu else 0,
     )
 

@@ -1,12 +1,15 @@
 """Opens ONNX Runtime sessions on exactly the device that was asked for.
 
 ONNX Runtime falls back to the CPU with no more than a log line (onnxruntime issues 21424, 23372),
-so the providers in use are compared with those asked for and anything else is refused.
+so the providers in use are compared with those asked for and anything else is refused. Its Python
+layer also goes on with other providers after an error, at the start and inside a run: switched off.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from typing import Any
 import onnxruntime as ort
 
 from service.errors import ArtifactError, DeviceUnavailable
-from service.runtime.tensorrt import ProfileShapes, engine_cache_folder
+from service.runtime.tensorrt import ProfileShapes, cache_options, prepare_tensorrt
 from service.runtime.threads import Device
 
 CPU, CUDA, TENSORRT = (
@@ -24,6 +27,7 @@ CPU, CUDA, TENSORRT = (
 )
 NVIDIA_CONTROL = Path("/dev/nvidiactl")
 ERRORS_ONLY = 3
+BAD_GRAPH = {"InvalidGraph", "InvalidProtobuf", "NoSuchFile"}  # errors that no device cures
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class SessionOptions:
         spin: whether idle threads of the pool burn a core to start sooner; only for `threads` > 1.
         cache_folder: where TensorRT keeps built engines; None builds them at each start.
         profile: smallest, usual and largest input of each graph, for TensorRT.
+        cuda_graph: whether the session captures its first run and replays it from then on; its
+            buffers must stay where they are, and one thread may run it.
     """
 
     device: Device = "cpu"
@@ -42,6 +48,7 @@ class SessionOptions:
     spin: bool = False
     cache_folder: Path | None = None
     profile: ProfileShapes | None = None
+    cuda_graph: bool = False
 
 
 def resolve_device(device: Device) -> Device:
@@ -61,14 +68,17 @@ def open_session(
         ArtifactError: the graph cannot be read.
     """
     options = SessionOptions(device=resolve_device(device), threads=threads, **more)
+    complaint = _load_libraries(options.device)
     providers = _providers(model, options)
     source = model if isinstance(model, bytes) else str(model)
     try:
-        session = ort.InferenceSession(source, _ort_options(options), providers=providers)
+        session = ort.InferenceSession(
+            source, _ort_options(options), providers=providers, enable_fallback=0
+        )
     # ONNX Runtime's errors share no base class but Exception.
     except Exception as error:
         raise _explain(model, options, error) from error
-    _require_provider(session.get_providers(), wanted=_name(providers[0]))
+    _require_provider(session.get_providers(), wanted=_name(providers[0]), complaint=complaint)
     return session
 
 
@@ -80,28 +90,37 @@ def _ort_options(options: SessionOptions) -> ort.SessionOptions:
     chosen.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     chosen.log_severity_level = ERRORS_ONLY
     # A memory plan for each of 32 batch sizes costs 24 MB with the bundled model, and no run is
-    # slower without; a GPU has a few fixed sizes.
-    chosen.enable_mem_pattern = options.device != "cpu"
+    # slower without; a GPU has a few fixed sizes. A capture must find no allocation to record.
+    chosen.enable_mem_pattern = options.device != "cpu" and not options.cuda_graph
     spin = "1" if options.spin else "0"
     chosen.add_session_config_entry("session.intra_op.allow_spinning", spin)
     chosen.add_session_config_entry("session.inter_op.allow_spinning", "0")
     return chosen
 
 
+def _load_libraries(device: Device) -> str:
+    """Load what came as wheels; returns the first complaint, which ONNX Runtime only prints."""
+    if device == "cpu":
+        return ""
+    _require_built_in(CUDA if device == "cuda" else TENSORRT, device)
+    with redirect_stdout(io.StringIO()) as printed:
+        ort.preload_dlls()
+    if device == "tensorrt":
+        prepare_tensorrt()
+    return next(iter(printed.getvalue().splitlines()), "")
+
+
 def _providers(model: Path | bytes, options: SessionOptions) -> list[Any]:
     """What to ask ONNX Runtime for, the asked device first."""
     if options.device == "cpu":
         return [CPU]
-    wanted = CUDA if options.device == "cuda" else TENSORRT
-    _require_built_in(wanted, options.device)
-    ort.preload_dlls()  # finds the CUDA libraries that came as wheels
-    cuda = (CUDA, _cuda_options())
-    if wanted == CUDA:
+    cuda = (CUDA, _cuda_options(options))
+    if options.device == "cuda":
         return [cuda, CPU]
     return [(TENSORRT, _tensorrt_options(model, options)), cuda, CPU]
 
 
-def _cuda_options() -> dict[str, str]:
+def _cuda_options(options: SessionOptions) -> dict[str, str]:
     """HEURISTIC: the default search measures again for each new shape (onnxruntime issue 6978)."""
     return {
         "cudnn_conv_algo_search": "HEURISTIC",
@@ -109,20 +128,14 @@ def _cuda_options() -> dict[str, str]:
         "arena_extend_strategy": "kSameAsRequested",
         "do_copy_in_default_stream": "1",
         "use_tf32": "0",  # ten bits of mantissa would miss the parity that the manifest promises
+        "enable_cuda_graph": "1" if options.cuda_graph else "0",
     }
 
 
 def _tensorrt_options(model: Path | bytes, options: SessionOptions) -> dict[str, str]:
     chosen = {} if options.profile is None else options.profile.provider_options()
     if options.cache_folder is not None:
-        folder = engine_cache_folder(options.cache_folder, model, ort_version=ort.__version__)
-        folder.mkdir(parents=True, exist_ok=True)
-        chosen |= {
-            "trt_engine_cache_enable": "1",
-            "trt_engine_cache_path": str(folder),
-            "trt_timing_cache_enable": "1",
-            "trt_timing_cache_path": str(folder),
-        }
+        chosen |= cache_options(options.cache_folder, model, ort_version=ort.__version__)
     return chosen
 
 
@@ -135,10 +148,11 @@ def _require_built_in(provider: str, device: Device) -> None:
         )
 
 
-def _require_provider(active: Sequence[str], *, wanted: str) -> None:
+def _require_provider(active: Sequence[str], *, wanted: str, complaint: str) -> None:
     if active[0] != wanted:
+        reason = f" ({complaint})" if complaint else ""
         raise DeviceUnavailable(
-            f"the session must run on {wanted}; active are {', '.join(active)}; "
+            f"the session must run on {wanted}; active are {', '.join(active)}{reason}; "
             "check the driver and the CUDA libraries, or set `device` to `cpu`"
         )
 
@@ -148,7 +162,7 @@ def _explain(
 ) -> ArtifactError | DeviceUnavailable:
     name = "the graph" if isinstance(model, bytes) else f"`{model}`"
     reason = " ".join(str(error).split())[:300]
-    if options.device != "cpu" and type(error).__name__ in {"EPFail", "EngineError", "Fail"}:
+    if options.device != "cpu" and type(error).__name__ not in BAD_GRAPH:
         return DeviceUnavailable(
             f"`device` is `{options.device}`, which did not start for {name}: {reason}; "
             "check the driver and the CUDA libraries, or set `device` to `cpu`"

@@ -26,6 +26,7 @@ from tests.service.tiny_model import (
 )
 
 ON_CPU = LoadOptions(device="cpu")
+POWERS = (1, 2, 4, 8, 16, 32)
 
 
 @pytest.fixture
@@ -105,16 +106,27 @@ def test_policy_pads_on_a_gpu_and_not_on_a_cpu(found: FoundVersion) -> None:
     assert (policy.lanes, policy.bucket_sizes, policy.inline_rows) == (3, (), 1)
     assert (policy.max_batch_rows, policy.max_wait_ms) == (24, 2)
     engine.providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    engine.batch_sizes = (1, 8, 24)
     policy = policy_for(engine, options)
-    assert (policy.bucket_sizes, policy.inline_rows) == ((1, 2, 4, 8, 16, 24), 0)
+    assert (policy.bucket_sizes, policy.inline_rows) == ((1, 8, 24), 0)
 
 
-def test_powers_of_two_end_with_the_largest_batch(found: FoundVersion) -> None:
-    engine = Engine.load(found.folder, load_manifest(found.folder), device="cpu")
-    engine.providers = ["CUDAExecutionProvider"]
-    for most, sizes in ((1, (1,)), (2, (1, 2)), (32, (1, 2, 4, 8, 16, 32))):
-        options = replace(ON_CPU, batching=BatchPolicy(max_batch_rows=most))
-        assert policy_for(engine, options).bucket_sizes == sizes
+@pytest.mark.parametrize(
+    ("most", "sizes"), [(1, (1,)), (2, (1, 2)), (24, (1, 2, 4, 8, 16, 24)), (64, (*POWERS, 64))]
+)
+def test_engine_is_asked_for_powers_of_two_up_to_the_largest_batch(
+    found: FoundVersion, monkeypatch: pytest.MonkeyPatch, most: int, sizes: tuple[int, ...]
+) -> None:
+    asked: dict[str, Any] = {}
+    load = Engine.load
+
+    def note(folder: Path, manifest: Any, **options: Any) -> Engine:
+        asked.update(options)
+        return load(folder, manifest, **options)
+
+    monkeypatch.setattr(Engine, "load", note)
+    _loaded(found, max_batch_rows=most)
+    assert asked["batch_sizes"] == sizes
 
 
 async def test_a_single_row_runs_inline_only_where_rows_are_quick(

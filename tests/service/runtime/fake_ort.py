@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 
@@ -29,6 +30,7 @@ class FakeOrt:
     Attributes:
         asked: the providers and session options of every session.
         preloaded: how often the CUDA libraries were loaded.
+        complaint: what loading them prints.
     """
 
     __version__ = "1.32.0"
@@ -42,16 +44,21 @@ class FakeOrt:
         self._raises = raises
         self.asked: list[dict[str, Any]] = []
         self.preloaded = 0
+        self.complaint = ""
 
     def get_available_providers(self) -> list[str]:
         return self._available
 
     def preload_dlls(self) -> None:
         self.preloaded += 1
+        sys.stdout.write(self.complaint)
 
-    def InferenceSession(self, model: Any, options: Any, *, providers: list[Any]) -> FakeSession:
+    def InferenceSession(
+        self, model: Any, options: Any, *, providers: list[Any], enable_fallback: int
+    ) -> FakeSession:
         pairs = [(entry, {}) if isinstance(entry, str) else entry for entry in providers]
-        self.asked.append({"providers": dict(pairs), "options": options})
+        fallback = bool(enable_fallback)
+        self.asked.append({"providers": dict(pairs), "options": options, "fallback": fallback})
         if self._raises and any(name not in self._starts for name, _ in pairs):
             raise EPFail("libcudnn.so.9:\n cannot open shared object file")
         return FakeSession([name for name, _ in pairs if name in self._starts])

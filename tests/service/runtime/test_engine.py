@@ -19,6 +19,7 @@ from service.errors import ArtifactError, DeviceUnavailable
 from service.models.artifact import load_golden, load_manifest
 from service.runtime import sessions
 from service.runtime.engine import Engine
+from service.runtime.opening import OpenedGraph, OpenedModel
 from service.runtime.sessions import CPU, CUDA
 from service.runtime.threads import LanePlan
 from tests.service.tiny_model import TinyWeights, read_manifest, write_manifest, write_tiny_model
@@ -78,19 +79,14 @@ def test_warm_lanes_runs_the_batch_in_every_lane_at_once(folder: Path) -> None:
     together = threading.Barrier(2, timeout=10)
     sizes = []
 
-    class Session:
+    def run(rows: np.ndarray) -> tuple[np.ndarray, ...]:
         """Returns only when another thread runs it too."""
+        together.wait()
+        sizes.append(len(rows))
+        return (np.zeros(1),) * (2 if rows.dtype == np.uint8 else 1)
 
-        def get_providers(self) -> list[str]:
-            return [CPU]
-
-        def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-            together.wait()
-            sizes.extend(len(array) for array in inputs.values())
-            return [np.zeros(1)] * len(outputs)
-
-    plan = LanePlan(2, 1, "two lanes")
-    engine = Engine(load_manifest(folder), encoder=Session(), decoder=Session(), plan=plan)
+    graph = OpenedGraph(run, (CPU,))
+    engine = Engine(load_manifest(folder), OpenedModel(graph, graph, LanePlan(2, 1, "two"), ()))
 
     engine.warm_lanes(8)
 
@@ -131,7 +127,7 @@ def test_self_test_refuses_nan_and_other_shapes(folder: Path) -> None:
 def test_closed_engine_runs_no_more(folder: Path) -> None:
     engine = _load(folder)
     engine.close()
-    with pytest.raises(AttributeError):
+    with pytest.raises(RuntimeError, match="the engine is closed"):
         engine.encode(np.zeros((1, *SHAPE), np.uint8))
 
 
@@ -209,7 +205,7 @@ def test_auto_takes_the_cpu_where_the_gpu_does_not_start(
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
     real = onnxruntime.InferenceSession
     monkeypatch.setattr(
-        onnxruntime, "InferenceSession", lambda path, options, providers: real(path, options)
+        onnxruntime, "InferenceSession", lambda path, options, **_: real(path, options)
     )
     with caplog.at_level(logging.WARNING):
         assert _load(folder, device="auto").providers == [CPU]

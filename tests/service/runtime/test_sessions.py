@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from service.errors import ArtifactError, DeviceUnavailable
 from service.runtime import sessions
@@ -90,7 +94,26 @@ def test_cuda_searches_by_heuristic_and_loads_its_libraries(
     options = fake.asked[0]["providers"][CUDA]
     assert options["cudnn_conv_algo_search"] == "HEURISTIC"
     assert options["use_tf32"] == "0"
+    assert options["enable_cuda_graph"] == "0"
+    assert fake.asked[0]["options"].enable_mem_pattern is True
     assert fake.preloaded == 1
+
+
+def test_cuda_graph_is_asked_for_without_memory_patterns(encoder: Path, install: Install) -> None:
+    fake = install(available=[CUDA, CPU], starts=[CUDA, CPU])
+    open_session(encoder, device="cuda", cuda_graph=True)
+    assert fake.asked[0]["providers"][CUDA]["enable_cuda_graph"] == "1"
+    assert fake.asked[0]["options"].enable_mem_pattern is False
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "tensorrt"])
+def test_no_session_goes_on_with_other_providers_after_an_error(
+    encoder: Path, install: Install, device: str
+) -> None:
+    everything = [TENSORRT, CUDA, CPU]
+    fake = install(available=everything, starts=everything)
+    open_session(encoder, device=device)
+    assert fake.asked[0]["fallback"] is False
 
 
 def test_tensorrt_keeps_engines_and_knows_its_sizes(
@@ -124,6 +147,33 @@ def test_a_silent_fall_back_is_refused(encoder: Path, install: Install) -> None:
         open_session(encoder, device="cuda")
 
 
+def test_a_silent_fall_back_is_refused_with_what_the_libraries_said(
+    encoder: Path, install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = install(available=[CUDA, CPU], starts=[CPU])
+    fake.complaint = "Failed to load libcublasLt.so.13: no such file\nPlease follow a page\n"
+    message = r"active are CPUExecutionProvider \(Failed to load libcublasLt.so.13: no such file\);"
+    with pytest.raises(DeviceUnavailable, match=message):
+        open_session(encoder, device="cuda")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_graph_that_no_device_reads_is_no_fault_of_the_device(
+    encoder: Path, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = install(available=[CUDA, CPU], starts=[CUDA, CPU])
+
+    class InvalidGraph(Exception):
+        """Has the name of ONNX Runtime's error."""
+
+    def fail(*args: object, **options: object) -> None:
+        raise InvalidGraph("unknown operator")
+
+    monkeypatch.setattr(fake, "InferenceSession", fail)
+    with pytest.raises(ArtifactError, match=r"cannot be opened by ONNX Runtime 1.32.0: unknown op"):
+        open_session(encoder, device="cuda")
+
+
 def test_a_device_that_does_not_start_is_refused_in_one_line(
     encoder: Path, install: Install
 ) -> None:
@@ -144,3 +194,33 @@ def test_what_is_no_graph_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_missing_graph_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"cannot be opened by ONNX Runtime .*exist"):
         open_session(tmp_path / "encoder.onnx")
+
+
+def test_opening_a_session_lets_other_threads_run() -> None:
+    graph = _slow_graph()
+    with ThreadPoolExecutor(1) as loader:
+        opening = loader.submit(open_session, graph)
+        turns = 0
+        while not opening.done():
+            time.sleep(0.0005)
+            turns += 1
+    assert opening.result().get_providers() == [CPU]
+    assert turns >= 20  # ONNX Runtime before 1.31 gives one or two
+
+
+def _slow_graph() -> bytes:
+    """A graph whose constants take a fifth of a second to fold."""
+    size, products = 700, 12
+    names = ["weight", *(f"product{number}" for number in range(products))]
+    nodes = [
+        helper.make_node("MatMul", [before, "weight"], [after]) for before, after in pairwise(names)
+    ]
+    nodes.append(helper.make_node("Add", ["x", names[-1]], ["y"]))
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size]) for name in "xy"
+    )
+    weight = numpy_helper.from_array(np.eye(size, dtype=np.float32), "weight")
+    graph = helper.make_graph(nodes, "slow", [x], [y], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    serialized: bytes = model.SerializeToString()
+    return serialized

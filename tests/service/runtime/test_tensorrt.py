@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from pathlib import Path
+from typing import Any
 
-from service.runtime.tensorrt import ProfileShapes, engine_cache_folder
+import pytest
+
+from service.errors import DeviceUnavailable
+from service.runtime import tensorrt
+from service.runtime.tensorrt import (
+    ProfileShapes,
+    cache_options,
+    default_cache_folder,
+    engine_cache_folder,
+    gpu_in_use,
+    loaded_tensorrt_version,
+    prepare_tensorrt,
+)
 
 SAME = {"ort_version": "1.32.0", "tensorrt_version": "10.9", "gpu": "H100"}
 
@@ -40,3 +55,85 @@ def test_profile_covers_every_batch_size() -> None:
         "trt_profile_opt_shapes": "image:32x1x64x64",
         "trt_profile_max_shapes": "image:32x1x64x64",
     }
+
+
+def test_cache_options_keep_engines_and_timings_in_the_models_folder(tmp_path: Path) -> None:
+    options = cache_options(tmp_path / "cache", b"graph", ort_version="1.32.0")
+    folder = engine_cache_folder(tmp_path / "cache", b"graph", ort_version="1.32.0")
+    assert folder.is_dir()
+    assert options == {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(folder),
+    }
+
+
+def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    message = r"keeps its engines in `.*/file`, which cannot be written: .*; set RFVAE_CACHE_FOLDER"
+    with pytest.raises(DeviceUnavailable, match=message):
+        cache_options(tmp_path / "file", b"graph", ort_version="1")
+
+
+def test_default_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert default_cache_folder() == tmp_path / "xdg" / "rfvae"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_cache_folder() == tmp_path / ".cache" / "rfvae"
+
+
+def test_tensorrts_version_is_that_of_the_library_which_loads() -> None:
+    class Library:
+        def getInferLibVersion(self) -> int:
+            return 101302
+
+    def load(name: str) -> Library:
+        if name.endswith(".10"):
+            raise OSError("no such file")
+        return Library()
+
+    assert loaded_tensorrt_version(load) == "101302"
+    assert loaded_tensorrt_version(lambda name: ctypes.CDLL("libnone.so")) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("models", "named"),
+    [
+        ([], "unknown"),
+        (["NVIDIA L4"], "NVIDIA L4"),
+        (["NVIDIA L4", "NVIDIA L4"], "NVIDIA L4"),
+        (["NVIDIA L4", "Tesla T4"], "NVIDIA L4, Tesla T4, 1"),
+    ],
+)
+def test_gpu_is_named_by_its_model_and_of_several_by_which_is_visible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: list[str], named: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    for number, model in enumerate(models):
+        (tmp_path / f"0000:0{number}").mkdir()
+        text = f"Model: \t\t {model}\nIRQ: 1\n"
+        (tmp_path / f"0000:0{number}" / "information").write_text(text)
+    assert gpu_in_use(tmp_path) == named
+
+
+def test_libraries_of_the_wheel_are_loaded_main_one_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "tensorrt_libs"
+    package.mkdir()
+    for name in ("__init__.py", "libnvonnxparser.so.10", "libnvinfer.so.10", "libother.so"):
+        (package / name).touch()
+    loaded: list[str] = []
+
+    def load(path: str, mode: int) -> Any:
+        loaded.append(Path(path).name)
+        raise OSError("not a library")
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(tensorrt.ctypes, "CDLL", load)
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    prepare_tensorrt()
+    assert loaded == ["libnvinfer.so.10", "libnvonnxparser.so.10"]
+    assert os.environ.pop("NVIDIA_TF32_OVERRIDE") == "0"
