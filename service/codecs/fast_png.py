@@ -1,8 +1,8 @@
 """The shortest way from the PNG that most requests carry to its pixels, and from pixels to PNG.
 
 Reading is only for gray, 8 bit, not interlaced, already of the model's size and without chunks that
-need thought; everything else takes the long way. pyspng (libspng) is used where it is installed,
-else Pillow's inflater and unfilter without the rest of its PNG reader.
+need thought; everything else takes the long way. kornia-rs (Rust's png) is used where it is
+installed, else Pillow's inflater and unfilter without the rest of its PNG reader.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ from PIL import Image
 from service.codecs.header import PNG_SIGNATURE
 from service.codecs.spec import Pixels
 
-_Loader = Callable[[bytes], object]
+_Decoder = Callable[[bytes, tuple[int, int], str], Pixels]
 
 
-def _find_spng() -> _Loader | None:
+def _find_decoder() -> _Decoder | None:
     """Optional, as it has no wheels for some platforms."""
     try:
-        loader: _Loader = import_module("pyspng").load
+        decoder: _Decoder = import_module("kornia_rs").io.decode_image_png_u8
     except (ImportError, AttributeError):
         return None
-    return loader
+    return decoder
 
 
-_load_with_spng: Final = _find_spng()
-HAS_PYSPNG: Final = _load_with_spng is not None
+_decode_in_rust: Final = _find_decoder()
 HEAD_BYTES: Final = len(PNG_SIGNATURE) + 25  # the IHDR chunk with length, type and CRC
 COMPRESS_LEVEL: Final = 1
 # Chunks that change nothing about gray pixels. Compressed text is left to Pillow, which bounds it.
@@ -47,17 +46,14 @@ def decode_gray_png(data: bytes, *, height: int, width: int) -> Pixels | None:
     """
     if data[:HEAD_BYTES] != _plain_head(height, width):
         return None
-    compressed = _image_data(data)
-    if compressed is None:
+    chunks = _data_chunks(data)
+    if not chunks:
         return None
     try:
-        if _load_with_spng is not None:
-            pixels = np.asarray(_load_with_spng(data))
-        else:
-            image = Image.frombytes("L", (width, height), compressed, "zip", "L")
-            pixels = np.frombuffer(image.tobytes(), np.uint8)
-        return pixels.reshape(height, width) if pixels.dtype == np.uint8 else None
-    except (ValueError, RuntimeError, OSError):
+        if _decode_in_rust is None:
+            return _decode_with_pillow(data, chunks, height=height, width=width)
+        return _decode_in_rust(data, (height, width), "mono").reshape(height, width)
+    except Exception:  # the decoder has no class of its own for damaged files
         return None
 
 
@@ -91,20 +87,30 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I4s", len(content), kind) + content + struct.pack(">I", checksum)
 
 
-def _image_data(data: bytes) -> bytes | None:
-    """What lies in the IDAT chunks, checksums verified; None if there is anything unusual."""
-    parts = []
+def _data_chunks(data: bytes) -> list[slice] | None:
+    """Where the contents of the IDAT chunks are; None if there is anything unusual."""
+    found = []
     position, end = HEAD_BYTES, len(data)
     while position + 12 <= end:
         length, kind = struct.unpack_from(">I4s", data, position)
         stop = position + 8 + length
         if kind == b"IDAT":
-            parts.append(data[position + 8 : stop])
-            if data[stop : stop + 4] != struct.pack(">I", zlib.crc32(data[position + 4 : stop])):
-                return None
+            found.append(slice(position + 8, stop))
         elif kind == b"IEND":
-            return parts[0] if len(parts) == 1 else b"".join(parts) or None
+            return found
         elif kind not in HARMLESS:
             return None
         position = stop + 4
     return None
+
+
+def _decode_with_pillow(
+    data: bytes, chunks: list[slice], *, height: int, width: int
+) -> Pixels | None:
+    for chunk in chunks:
+        checksum = zlib.crc32(data[chunk], zlib.crc32(b"IDAT"))
+        if data[chunk.stop : chunk.stop + 4] != struct.pack(">I", checksum):
+            return None
+    compressed = b"".join([data[chunk] for chunk in chunks])
+    image = Image.frombytes("L", (width, height), compressed, "zip", "L")
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(height, width)

@@ -16,13 +16,13 @@ from service.codecs import fast_png
 from tests.service.codecs.pictures import disc, noise, opened, png_chunk, saved
 
 
-@pytest.fixture(params=["as installed", "without pyspng"])
+@pytest.fixture(params=["as installed", "without kornia-rs"])
 def codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     if request.param == "as installed":
         yield fast_png
         return
     with monkeypatch.context() as patched:
-        patched.setitem(sys.modules, "pyspng", None)
+        patched.setitem(sys.modules, "kornia_rs", None)
         yield importlib.reload(fast_png)
     importlib.reload(fast_png)
 
@@ -85,7 +85,7 @@ def test_decode_leaves_wrong_checksums_to_the_long_way(codec: ModuleType) -> Non
 def test_decode_of_any_change_is_right_or_left(data: st.DataObject) -> None:
     """A changed body under a right checksum is left, or read as by Pillow if that takes it.
 
-    libspng stops at the last pixel, so it does not see a wrong Adler sum after it.
+    The decoder stops at the last pixel, so it does not see a wrong Adler sum after it.
     """
     whole = saved(noise(16, 16))
     start, end = whole.index(b"IDAT") - 4, whole.index(b"IEND") - 4
