@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from service.bulk.chunks import Chunk, Source
 from service.bulk.encoder import BATCH_ROWS, BulkEncoder
-from service.bulk.tables import Rows, join_parts, table_format, write_part
+from service.bulk.tables import FORMATS, Rows, join_parts, table_format, write_part
 from service.errors import InvalidValue
 from service.models.artifact import Manifest
 
@@ -86,11 +86,12 @@ def parts_folder(out: Path) -> Path:
 
 @contextmanager
 def held(out: Path) -> Iterator[None]:
-    """Keeps other runs from writing the same table; leaves nothing behind when nothing was done.
+    """Keeps other runs from writing the same table; leaves nothing behind when no part was done.
 
     Raises:
-        InvalidValue: another run is at it.
+        InvalidValue: another run is at it, or `out` is no table.
     """
+    table_format(out)
     folder = parts_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as file:
@@ -103,7 +104,7 @@ def held(out: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if folder.exists() and [path.name for path in folder.iterdir()] == [LOCK]:
+            if folder.exists() and not _finished_parts(folder):
                 shutil.rmtree(folder)
 
 
@@ -113,7 +114,6 @@ def plan(out: Path, source: Source, manifest: Manifest, *, overwrite: bool = Fal
     Raises:
         InvalidValue: the table exists, or parts of other work lie where its parts would.
     """
-    table_format(out)
     if out.exists() and not overwrite:
         raise InvalidValue(f"`{out}` exists; pass --overwrite, or name another file with --out")
     batches = max(1, PART_BYTES // source.row_bytes // BATCH_ROWS)
@@ -150,6 +150,10 @@ def finish(job: Job, columns: list[str]) -> None:
     shutil.rmtree(job.folder)
 
 
+def _finished_parts(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("part-*") if path.suffix in FORMATS]
+
+
 def _ahead(
     reader: ThreadPoolExecutor, source: Source, pieces: Iterable[tuple[int, int]]
 ) -> Iterator[Chunk]:
@@ -167,7 +171,7 @@ def _take_up(folder: Path, state: dict[str, Any], *, overwrite: bool) -> None:
     if overwrite:
         for left in (*folder.glob("part-*"), *folder.glob(STATE)):
             left.unlink()
-    if path.exists() and json.loads(path.read_text()) != state:
+    if _finished_parts(folder) and json.loads(path.read_text()) != state:
         raise InvalidValue(
             f"`{folder}` holds parts of a run with another input or model; pass --overwrite "
             "to begin again, or name another file with --out"

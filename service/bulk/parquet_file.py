@@ -33,7 +33,9 @@ class ParquetFile:
         try:
             self._file = parquet().ParquetFile(path)
         except (OSError, ValueError) as error:
-            raise MalformedInput(f"`{path}` cannot be read as Parquet: {error}") from None
+            raise MalformedInput(
+                f"`{path}` cannot be read as Parquet: {_one_line(error)}"
+            ) from None
         self.schema = self._file.schema_arrow
         self._require_columns(cure)
         meta = self._file.metadata
@@ -80,6 +82,10 @@ class ParquetFile:
             try:
                 table = self._file.read_row_group(group, columns=[*dict.fromkeys(self._columns)])
             except (OSError, ValueError) as error:
-                raise MalformedInput(f"`{self._path}` is damaged: {error}") from None
+                raise MalformedInput(f"`{self._path}` is damaged: {_one_line(error)}") from None
             self._loaded = (group, table.select(self._columns))
         return self._loaded[1]
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -103,7 +103,7 @@ class NpySource:
         self._path, self._reading = path, reading
         self.row_bytes = reading.row_bytes
         self._array = map_npy(path)
-        self.read(0, min(1, len(self)))
+        self._images(0, min(1, len(self)))  # says at once what no row can be
 
     def __len__(self) -> int:
         return len(self._array) if self._array.ndim else 0
@@ -112,10 +112,17 @@ class NpySource:
         return hash_of([file_facts(self._path.name, self._path)])
 
     def read(self, start: int, stop: int) -> Chunk:
+        try:
+            images = self._images(start, stop)
+        except InvalidValue as error:
+            text = f"rows {start} to {stop - 1} of `{self._path.name}`: {error.detail}"
+            raise InvalidValue(text) from None
+        return Chunk(numbered(start, len(images)), images, np.zeros(len(images), np.bool_))
+
+    def _images(self, start: int, stop: int) -> Pixels:
         rows = write_npy(self._array[start:stop])
         limit, spec = self._reading.max_pixels, self._reading.spec
-        images = read_images(rows, spec, max_rows=stop - start, max_pixels=limit).images
-        return Chunk(numbered(start, len(images)), images, np.zeros(len(images), np.bool_))
+        return read_images(rows, spec, max_rows=stop - start, max_pixels=limit).images
 
 
 class ParquetSource:
@@ -130,6 +137,13 @@ class ParquetSource:
             reading.id_column,
             cure="name the columns with --image-column and --id-column",
         )
+        kind = self._file.schema.field(reading.image_column).type
+        if not _holds_files(kind):
+            raise InvalidValue(
+                f"column `{reading.image_column}` of `{path.name}` must hold image files, binary "
+                f"or a struct with a field `bytes`; it holds {kind}; name another with "
+                "--image-column"
+            )
 
     def __len__(self) -> int:
         return len(self._file)
@@ -177,6 +191,19 @@ class _Files:
                 return None
             text = f"`{name}`: {error.detail}; remove it, or pass --skip-damaged"
             raise type(error)(text) from None
+
+
+def _holds_files(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return any(field.name == "bytes" for field in kind)
+    return bool(
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_fixed_size_binary(kind)
+        or types.is_binary_view(kind)
+    )
 
 
 def _bytes_of(value: Any) -> bytes:

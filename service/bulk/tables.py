@@ -58,7 +58,7 @@ def table_format(out: Path) -> str:
         ServiceError: Parquet is asked for and pyarrow is not installed.
     """
     if out.suffix not in FORMATS:
-        raise InvalidValue(f"`--out` must end in {' or '.join(FORMATS)}; got `{out.name}`")
+        raise InvalidValue(f"`--out` must end in {' or '.join(FORMATS)}; got `{out}`")
     if out.suffix == ".parquet":
         parquet()
     return out.suffix

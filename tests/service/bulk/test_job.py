@@ -110,11 +110,34 @@ def test_table_that_another_run_writes_is_left_to_it(tmp_path: Path) -> None:
         pass
 
 
-def test_run_that_did_nothing_leaves_nothing(tmp_path: Path) -> None:
-    with held(tmp_path / "t.csv"):
-        pass
+def test_run_that_finished_no_part_leaves_nothing(
+    tmp_path: Path, source: Source, encoder: BulkEncoder
+) -> None:
+    out = tmp_path / "factors" / "t.csv"
+    with held(out):
+        plan(out, source, encoder.model.manifest)
 
-    assert list(tmp_path.iterdir()) == []
+    assert list(out.parent.iterdir()) == []
+
+
+def test_state_of_a_run_that_finished_no_part_is_in_no_ones_way(
+    tmp_path: Path, npy: Path, source: Source, reading: Reading, encoder: BulkEncoder
+) -> None:
+    plan(tmp_path / "t.csv", source, encoder.model.manifest)  # then killed
+    np.save(npy, np.zeros((200, 16, 16), np.uint8))
+
+    job = plan(tmp_path / "t.csv", open_source(npy, reading), encoder.model.manifest)
+
+    assert job.total == 200
+
+
+@pytest.mark.parametrize("out", ["/", ".", "t", "t.txt"])
+def test_out_that_is_no_table_is_refused(out: str) -> None:
+    with (
+        pytest.raises(InvalidValue, match=r"`--out` must end in \.csv or \.parquet; got `"),
+        held(Path(out)),
+    ):
+        pass
 
 
 def test_parts_are_cut_into_pieces_that_are_whole_batches() -> None:

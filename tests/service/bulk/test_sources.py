@@ -98,6 +98,17 @@ def test_npy_of_another_shape_is_refused_at_once(tmp_path: Path, reading: Readin
         open_source(path, reading)
 
 
+def test_npy_says_which_rows_hold_no_images(
+    tmp_path: Path, reading: Reading, pictures: Pixels
+) -> None:
+    floats = pictures[:9] / np.float32(255)
+    floats[6] = np.nan
+    np.save(tmp_path / "floats.npy", floats)
+
+    with pytest.raises(InvalidValue, match=r"^rows 5 to 8 of `floats\.npy`: float32 images must"):
+        open_source(tmp_path / "floats.npy", reading).read(5, 9)
+
+
 @pytest.mark.parametrize("as_struct", [False, True], ids=["bytes", "struct"])
 @pytest.mark.parametrize(("start", "stop"), [(0, 7), (2, 4), (3, 6), (6, 7)])
 def test_parquet_is_read_across_row_groups(
@@ -125,6 +136,14 @@ def test_parquet_without_the_column_names_those_it_has(
 
     with pytest.raises(InvalidValue, match="column `scan`; it has `patient`, `image`; name the"):
         open_source(path, replace(reading, image_column="scan"))
+
+
+def test_parquet_column_of_text_is_refused_at_once(tmp_path: Path, reading: Reading) -> None:
+    path = tmp_path / "images.parquet"
+    pq.write_table(pa.table({"image": ["scans/1.png"]}), path)
+
+    with pytest.raises(InvalidValue, match=r"`images\.parquet` must hold image files.* string"):
+        open_source(path, reading)
 
 
 @pytest.mark.parametrize(
