@@ -92,8 +92,9 @@ class RelevanceConfig(Section):
     """The gate: learned, or `fixed` to the mask `initial` (RF-VAE-0).
 
     A learned gate is held for `frozen_steps`. With `wait_steps` it is held for at most so many
-    more, until a dimension that carried less than `wait_kl` nats at step `wait_from` carries more
-    and none has followed for `settle_steps`; all schedules stand still while it waits.
+    more, until a dimension that carried less than `wait_kl` nats at step `wait_from` (at the latest
+    when the wait begins) carries more and none has followed for `settle_steps`; all schedules stand
+    still while it waits.
     """
 
     mode: Literal["learned", "fixed"] = "learned"
@@ -113,15 +114,6 @@ class RelevanceConfig(Section):
             raise ValueError(
                 "a learned relevance starts strictly between 0 and 1 (a gate at 0 or 1 cannot "
                 f'move): got {self.initial}; use mode = "fixed" for a mask'
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _looks_before_it_waits(self) -> "RelevanceConfig":
-        if self.wait_steps and self.wait_from > self.frozen_steps:
-            raise ValueError(
-                "`wait_from` is when the silent dimensions are noted, before the gate begins to "
-                f"wait at `frozen_steps` = {self.frozen_steps}: got {self.wait_from}; lower it"
             )
         return self
 

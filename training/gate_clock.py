@@ -54,7 +54,7 @@ class GateClock:
         if not self._waits or self.is_open(step):
             return
         self.kl.lerp_(kl, 1 / WINDOW)
-        if step + 1 == self._config.wait_from:
+        if step + 1 == min(self._config.wait_from, self._config.frozen_steps):
             self.silent.copy_(self.kl < self._config.wait_kl)
         waited = step + 1 - self._config.frozen_steps
         if waited >= 0 and waited % LOOK_EVERY == 0:

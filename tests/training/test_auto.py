@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from training.auto import choose_config
 from training.data import open_images
 from training.errors import ConfigError, DataError
-from training.recipe import SMALL_SET_STEPS, STEPS, default_steps, recipe
+from training.recipe import FROZEN, SMALL_SET_STEPS, STEPS, default_steps, recipe
 from training.schedules import schedule_value
 
 MakeFolder = Callable[..., Path]
@@ -87,7 +87,7 @@ def test_choose_config_lets_explicit_settings_win(make_folder: MakeFolder) -> No
     config = choice.config
     assert (config.data.size, config.data.channels, config.data.holdout) == (48, 3, 0)
     assert (config.run.steps, config.objective.tc_weight) == (500, 7)
-    assert config.relevance.frozen_steps == 120  # chosen for those steps
+    assert config.relevance.frozen_steps == round(FROZEN * 500)  # chosen for those steps
     assert "data.size" in choice.lines[-1]
     assert not any(line.startswith("held out") for line in choice.lines)
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from training.config import RelevanceConfig
 from training.gate_clock import LOOK_EVERY, GateClock
@@ -87,6 +86,7 @@ def test_one_noisy_batch_opens_no_gate() -> None:
     assert not own.is_open(300)
 
 
-def test_wait_from_must_not_lie_after_the_frozen_steps() -> None:
-    with pytest.raises(ValidationError, match="`frozen_steps` = 100: got 120; lower it"):
-        RelevanceConfig(frozen_steps=100, wait_steps=10, wait_from=120)
+def test_silent_dimensions_are_noted_at_the_latest_when_the_wait_begins() -> None:
+    late = clock(**WAITING | {"wait_from": 10_000})
+    assert opening(late, {0: 0}) == 500  # awake before the wait: nothing to open for
+    assert opening(clock(**WAITING | {"wait_from": 10_000}), {0: 0, 1: 110}) < 200
