@@ -206,7 +206,7 @@ def list_settings() -> None:
 
 
 def _check(folder: Path, settings: Settings) -> Iterator[str]:
-    from service.loading import signatures_of
+    from service.loading import engine_options, signatures_of
     from service.models.artifact import load_golden, load_manifest, verify_files
     from service.models.signature import is_signed
     from service.runtime.engine import TOLERANCE, Engine
@@ -223,7 +223,7 @@ def _check(folder: Path, settings: Settings) -> Iterator[str]:
     verify_files(folder, manifest)
     size_bytes = sum(entry.size_bytes for entry in manifest.files.values())
     yield f"files      ok  {len(manifest.files)} files, {size_bytes} bytes, hashes agree"
-    engine = Engine.load(folder, manifest, device=settings.device)
+    engine = Engine.load(folder, manifest, **engine_options(settings))
     yield f"shapes     ok  on {engine.providers[0]}"
     tolerance = max(TOLERANCE, manifest.parity.tolerance)
     result = engine.self_test(load_golden(folder), tolerance=tolerance)

@@ -5,6 +5,7 @@ from typing import Any
 from service.models.repository import FoundVersion, pick, require_versions, scan
 from service.models.served import LoadOptions
 from service.models.signature import Signatures, load_signatures
+from service.runtime.tensorrt import default_cache_folder
 from service.settings import Settings
 
 
@@ -18,18 +19,24 @@ def signatures_of(settings: Settings) -> Signatures | None:
 
 
 def load_options(settings: Settings, **further: Any) -> LoadOptions:
-    """What the settings say of device, lanes, threads and signatures; `further` wins over them.
+    """What the settings say of the device and of signatures; `further` wins over them.
 
     Raises:
         SignatureError: see `signatures_of`.
     """
-    chosen = {
+    chosen = {**engine_options(settings), "signatures": signatures_of(settings)}
+    return LoadOptions(**{**chosen, **further})
+
+
+def engine_options(settings: Settings) -> dict[str, Any]:
+    """What the settings say to `Engine.load`."""
+    return {
         "device": settings.device,
         "lanes": settings.lanes,
         "threads": settings.threads,
-        "signatures": signatures_of(settings),
+        "cuda_graphs": settings.cuda_graphs,
+        "cache_folder": settings.cache_folder or default_cache_folder(),
     }
-    return LoadOptions(**{**chosen, **further})
 
 
 def find_version(settings: Settings, name: str | None, version: int | None) -> FoundVersion:

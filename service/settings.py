@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from service.device import DeviceSettings
 from service.safety import SafetySettings
 
 ENV_PREFIX = "RFVAE_"
@@ -27,7 +28,7 @@ def _require_folders(folders: tuple[Path, ...]) -> tuple[Path, ...]:
     return folders
 
 
-class Settings(SafetySettings):
+class Settings(DeviceSettings, SafetySettings):
     """What can be set, each with its unit, its range and what happens at the limit."""
 
     model_config = SettingsConfigDict(
@@ -75,25 +76,6 @@ class Settings(SafetySettings):
         le=3600,
         description="Time in seconds between two looks at the model folders, 0 to 3,600; new and "
         "changed versions are loaded beside those in use, removed ones leave; 0 never looks.",
-    )
-    device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
-        "auto",
-        description="Where inference runs; auto takes CUDA where it works, else the CPU. A device "
-        "that is asked for and not active ends the start.",
-    )
-    lanes: int = Field(
-        0,
-        ge=0,
-        le=256,
-        description="Batches that run at the same time, 0 to 256; 0 chooses from CPU affinity and "
-        "cgroup quota. Further batches wait in the queue.",
-    )
-    threads: int = Field(
-        0,
-        ge=0,
-        le=256,
-        description="Threads inside one batch, 0 to 256; 0 chooses: one on a CPU, since lanes "
-        "scale better.",
     )
     image_threads: int = Field(
         0,

@@ -75,6 +75,15 @@ def test_settings_refuse_a_default_timeout_above_the_longest() -> None:
         load_settings(request_timeout_ms=6, max_request_timeout_ms=5)
 
 
+@pytest.mark.parametrize("device", ["auto", "cpu", "tensorrt"])
+def test_settings_refuse_cuda_graphs_on_another_device(device: str) -> None:
+    text = f"`cuda_graphs` needs `device` to be `cuda`; got `{device}`"
+
+    with pytest.raises(SettingsError, match=re.escape(text)):
+        load_settings(device=device, cuda_graphs=True)
+    assert load_settings(device="cuda", cuda_graphs=True).cuda_graphs
+
+
 def test_settings_refuse_an_unknown_variable_with_the_nearest_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
