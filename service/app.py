@@ -36,7 +36,7 @@ from service.middleware.in_flight import InFlight
 from service.middleware.load_limit import LoadLimit
 from service.middleware.request_id import RequestId
 from service.models.registry import Registry, SyncReport
-from service.models.repository import FoundVersion, require_versions, scan
+from service.models.repository import FoundVersion, Verified, require_versions, scan
 from service.models.served import load_model
 from service.models.watch import RepositoryWatch
 from service.observability.metrics import Metrics
@@ -55,17 +55,22 @@ _DESCRIPTION = (
 
 
 def create_app(
-    settings: Settings, registry: Registry | None = None, *, tracing: "Tracing | None" = None
+    settings: Settings,
+    registry: Registry | None = None,
+    *,
+    tracing: "Tracing | None" = None,
+    verified: Verified | None = None,
 ) -> FastAPI:
     """Wires one independent application.
 
     Args:
         registry: how models are loaded, for tests; default: from `settings`.
         tracing: where spans go, for tests; default: from `settings`.
+        verified: versions that the first load need not hash.
     """
     metrics = Metrics()
     tracing = tracing or _tracing(settings)
-    registry = registry or _registry(settings, metrics, tracing)
+    registry = registry or _registry(settings, metrics, tracing, verified or Verified())
     offload = Offload(settings.image_threads or cpu_budget().cores)
     limits = Limits(settings.max_rows, settings.max_steps)
     service = Service(
@@ -102,7 +107,9 @@ def _tracing(settings: Settings) -> "Tracing | None":
     return Tracing.to_collector(settings.otlp_endpoint, ratio=settings.trace_ratio)
 
 
-def _registry(settings: Settings, metrics: Metrics, tracing: "Tracing | None") -> Registry:
+def _registry(
+    settings: Settings, metrics: Metrics, tracing: "Tracing | None", verified: Verified
+) -> Registry:
     options = load_options(
         settings,
         batching=BatchPolicy(
@@ -112,6 +119,7 @@ def _registry(settings: Settings, metrics: Metrics, tracing: "Tracing | None") -
             max_wait_ms=settings.batch_wait_ms,
         ),
         observer=metrics if tracing is None else tracing.observer(metrics),
+        verified=verified,
     )
     registry = Registry(
         lambda found: load_model(found, options),

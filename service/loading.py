@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from service.models.repository import FoundVersion, pick, require_versions, scan
+from service.errors import ServiceError
+from service.models.artifact import load_manifest, verify_files
+from service.models.repository import FoundVersion, Verified, pick, require_versions, scan
 from service.models.served import LoadOptions
 from service.models.signature import Signatures, load_signatures
 from service.runtime.tensorrt import default_cache_folder
@@ -53,3 +55,29 @@ def find_version(settings: Settings, name: str | None, version: int | None) -> F
     found = scan(settings.model_repository)
     require_versions(found, settings.model_repository)
     return pick(found, name, version)
+
+
+def check_repositories(settings: Settings) -> Verified:
+    """Refuse damaged folders before anything starts, so that the error is the only line.
+
+    A model goes on with the versions that are sound, as it does when a bad one comes later.
+
+    Raises:
+        ServiceError: a model has no sound version; what is wrong with its highest one.
+    """
+    found = scan(settings.model_repository)
+    require_versions(found, settings.model_repository)
+    signatures = signatures_of(settings)
+    failures: dict[str, ServiceError] = {}
+    sound: list[FoundVersion] = []
+    for one in found:
+        try:
+            verify_files(one.folder, load_manifest(one.folder, signatures))
+            sound.append(one)
+        except ServiceError as error:
+            failures.setdefault(one.name, error)
+    served = {one.name for one in sound}
+    for name, failure in failures.items():
+        if name not in served:
+            raise failure
+    return Verified(sound)

@@ -18,12 +18,10 @@ from service.api.call import Service
 from service.app import create_app
 from service.auth import require_keys
 from service.connection import Connection, ConnectionLimits
-from service.errors import ServiceError
 from service.lifecycle import Lifecycle
-from service.loading import signatures_of
-from service.models.artifact import Manifest, load_manifest, verify_files
+from service.loading import check_repositories
+from service.models.artifact import Manifest
 from service.models.registry import Registry
-from service.models.repository import require_versions, scan
 from service.settings import Settings, SettingsError
 
 BACKLOG: Final = 2048
@@ -185,8 +183,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
     except SettingsError:
         listener.close()
         raise
-    _check_files(settings)
-    app = create_app(settings)
+    app = create_app(settings, verified=check_repositories(settings))
     service: Service = app.state.service
     server = Server(app, service)
 
@@ -202,27 +199,6 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
         runner.run(serve())
     if service.lifecycle.failure is not None:
         raise service.lifecycle.failure
-
-
-def _check_files(settings: Settings) -> None:
-    """Refuses damaged folders before anything starts, so that the error is the only line.
-
-    A model goes on with the versions that are sound, as it does when a bad one comes later.
-    """
-    found = scan(settings.model_repository)
-    require_versions(found, settings.model_repository)
-    signatures = signatures_of(settings)
-    failures: dict[str, ServiceError] = {}
-    sound: set[str] = set()
-    for one in found:
-        try:
-            verify_files(one.folder, load_manifest(one.folder, signatures))
-            sound.add(one.name)
-        except ServiceError as error:
-            failures.setdefault(one.name, error)
-    unsound = [failure for name, failure in failures.items() if name not in sound]
-    if unsound:
-        raise unsound[0]
 
 
 def _welcome(registry: Registry, url: str, say: Callable[[str], None]) -> None:

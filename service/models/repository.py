@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,19 @@ class FoundVersion:
     @property
     def key(self) -> tuple[str, int]:
         return self.name, self.version
+
+
+class Verified:
+    """Versions whose files were compared with their hashes a moment ago; each counts once."""
+
+    def __init__(self, versions: Iterable[FoundVersion] = ()) -> None:
+        self._versions = set(versions)
+
+    def take(self, version: FoundVersion) -> bool:
+        """Whether it is one of them and its files did not change; from now on it is none."""
+        is_known = version in self._versions
+        self._versions.discard(version)
+        return is_known
 
 
 def scan(repositories: Sequence[Path]) -> list[FoundVersion]:

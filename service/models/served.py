@@ -14,7 +14,7 @@ from service.batching.queue import Batcher, BatchPolicy
 from service.errors import ArtifactError
 from service.latent import LatentSpace
 from service.models.artifact import Manifest, load_golden, load_manifest, verify_files
-from service.models.repository import FoundVersion
+from service.models.repository import FoundVersion, Verified
 from service.models.signature import Signatures
 from service.runtime.engine import TOLERANCE, Engine, SelfTest
 from service.runtime.sessions import CPU
@@ -40,6 +40,7 @@ class LoadOptions:
         cuda_graphs: whether batches on CUDA are replayed from captured graphs.
         observer: told about batches and refusals.
         signatures: who must have signed a folder; None looks at no signature.
+        verified: versions that need not be hashed once more.
     """
 
     device: Device = "auto"
@@ -52,6 +53,7 @@ class LoadOptions:
     cuda_graphs: bool = False
     observer: Observer | None = None
     signatures: Signatures | None = None
+    verified: Verified = field(default_factory=Verified)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ def load_model(found: FoundVersion, options: LoadOptions) -> ServedModel:
     started = time.perf_counter()
     manifest = load_manifest(found.folder, options.signatures)
     _require_same_name(found, manifest)
-    verify_files(found.folder, manifest)
+    if not options.verified.take(found):
+        verify_files(found.folder, manifest)
     engine = Engine.load(
         found.folder,
         manifest,

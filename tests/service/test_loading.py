@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from service.loading import load_options
+from service.errors import ArtifactError
+from service.loading import check_repositories, load_options
+from service.models.repository import scan
 from service.settings import Settings
+from tests.service.tiny_model import write_tiny_model
 
 
 def test_load_options_follow_the_settings(tmp_path: Path) -> None:
@@ -25,3 +28,22 @@ def test_load_options_keep_engines_in_the_users_cache_by_default(
 
     assert load_options(Settings()).cache_folder == tmp_path / "rfvae"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_check_of_the_repositories_verifies_the_sound_versions(tmp_path: Path) -> None:
+    for version in (1, 2):
+        write_tiny_model(tmp_path / "tiny" / str(version), version=version)
+    (tmp_path / "tiny/2/encoder.onnx").write_bytes(b"damaged")
+
+    verified = check_repositories(Settings(model_repository=(tmp_path,)))
+
+    assert [verified.take(found) for found in scan([tmp_path])] == [False, True]
+
+
+def test_check_of_the_repositories_refuses_a_model_without_a_sound_version(tmp_path: Path) -> None:
+    for name in ("sound", "unsound"):
+        write_tiny_model(tmp_path / name / "1", name=name)
+    (tmp_path / "unsound/1/encoder.onnx").write_bytes(b"damaged")
+
+    with pytest.raises(ArtifactError, match=r"unsound/1/encoder.onnx` must have \d+ bytes"):
+        check_repositories(Settings(model_repository=(tmp_path,)))

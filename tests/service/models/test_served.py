@@ -15,7 +15,7 @@ from service.batching.policy import BatchPolicy
 from service.errors import ArtifactError
 from service.models import served
 from service.models.artifact import load_manifest
-from service.models.repository import FoundVersion, scan
+from service.models.repository import FoundVersion, Verified, scan
 from service.models.served import LoadOptions, ServedModel, latent_space, load_model, policy_for
 from service.runtime.engine import Engine
 from tests.service.tiny_model import (
@@ -82,6 +82,26 @@ def test_a_tampered_file_is_refused(found: FoundVersion) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ArtifactError, match="was changed after the export: SHA-256 must be"):
         load_model(found, ON_CPU)
+
+
+def test_a_version_that_was_verified_is_not_hashed_again_but_once(
+    found: FoundVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[Path] = []
+    monkeypatch.setattr(served, "verify_files", lambda folder, manifest: hashed.append(folder))
+    options = replace(ON_CPU, verified=Verified([found]))
+    load_model(found, options)
+    assert hashed == []
+    load_model(found, options)
+    assert hashed == [found.folder]
+
+
+def test_a_version_that_changed_since_it_was_verified_is_hashed(found: FoundVersion) -> None:
+    path = found.folder / "encoder.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    (changed,) = scan([found.folder.parents[1]])
+    with pytest.raises(ArtifactError, match="was changed after the export"):
+        load_model(changed, replace(ON_CPU, verified=Verified([found])))
 
 
 def test_a_model_that_computes_something_else_is_refused(found: FoundVersion) -> None:
