@@ -125,6 +125,7 @@ def vae_step(
     gate_optimizer = state.optimizers["relevance"]
     if state.clock.is_open(state.step):
         _step(gate_optimizer, schedule_value(config.relevance.learning_rate, moment))
+        _close_dims(state, below=config.relevance.close_below)
     gate_optimizer.zero_grad()
     return terms, codes
 
@@ -134,6 +135,22 @@ def _turn_axes(state: TrainingState, *, rate: float) -> None:
         _step(state.optimizers["rotation"], rate)
         state.rotation.fold_into(state.vae)
     state.optimizers["rotation"].zero_grad()
+
+
+def _close_dims(state: TrainingState, *, below: float) -> None:
+    """Take dimensions of next to no relevance out of the encoder's last and decoder's first layer.
+
+    Pressed into the prior they would keep means of a hundredth or so: noise that no weight of the
+    KL removes, and that looks like a factor to whoever divides it by its spread.
+    """
+    if below == 0:
+        return
+    with torch.no_grad():
+        is_open = state.gate.relevance() >= below  # (latent_dim,)
+        head = state.vae.mu_head()
+        head.weight.mul_(is_open.repeat(2).unsqueeze(1))
+        head.bias.mul_(is_open.repeat(2))
+        state.vae.decoder_input().weight.mul_(is_open)
 
 
 def discriminator_step(state: TrainingState, *, config: Config) -> Tensor:

@@ -19,6 +19,7 @@ LATENT_DIM = 10
 # dimension that was silent at the first and carries WAIT_KL nats.
 WAIT_FROM, FROZEN, WAIT = 0.219, 0.229, 0.095
 WAIT_KL = 1.6  # nats
+CLOSE_BELOW = 0.01  # relevance
 REFERENCE_PIXELS = 64 * 64
 # How far the weights follow the number of pixels: nats of the reconstruction grow with it.
 SCALE_RANGE = (0.25, 4.0)
@@ -71,6 +72,7 @@ def recipe(*, steps: int, image_shape: tuple[int, ...]) -> Tables:
             "wait_from": round(WAIT_FROM * steps),
             "wait_steps": round(WAIT * steps),
             "wait_kl": WAIT_KL,
+            "close_below": CLOSE_BELOW,
             "learning_rate": _stretched(_RELEVANCE_RATE, steps),
         },
         "optimizer": {

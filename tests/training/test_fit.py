@@ -268,6 +268,35 @@ def test_gate_that_waits_holds_all_schedules(make_config: MakeConfig) -> None:
     assert open_at.index(True) == 26
 
 
+def test_dimension_below_the_threshold_closes_for_good_once_the_gate_learns(
+    make_config: MakeConfig,
+) -> None:
+    relevance = {"initial": [0.9, 0.005, 0.9], "frozen_steps": 2, "close_below": 0.01}
+    config = make_config(model={"latent_dim": 3}, relevance=relevance)
+    state, images = start(config)
+    batch = some_images(images)
+    for _ in range(2):
+        train_step(state, images, config=config)
+    assert (state.vae.encode(batch)[0] != 0).all()
+    for _ in range(3):
+        train_step(state, images, config=config)
+    mu, logvar = state.vae.encode(batch)
+    assert (mu[:, 1] == 0).all()
+    assert (logvar[:, 1] == 0).all()
+    assert (mu[:, [0, 2]] != 0).all()
+    moved = mu.clone()
+    moved[:, 1] += 3
+    assert torch.equal(state.vae.decode(moved), state.vae.decode(mu))
+
+
+def test_no_dimension_closes_unless_asked(make_config: MakeConfig) -> None:
+    config = make_config(model={"latent_dim": 3}, relevance={"initial": [0.9, 1e-6, 0.9]})
+    state, images = start(config)
+    for _ in range(3):
+        train_step(state, images, config=config)
+    assert (state.vae.encode(some_images(images))[0] != 0).all()
+
+
 def test_vae_without_total_correlation_trains_no_discriminator(make_config: MakeConfig) -> None:
     config = make_config(relevance=ONES, objective=UNWEIGHTED | {"tc_weight": 0})
     state, images = start(config)
