@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.call import Call, Service
-from service.api.guard import BodyPace, Guard
+from service.api.guard import BodyPace, Guard, GuardTimer
 from service.errors import MethodNotAllowed
 from service.observability.metrics import INFERENCE_OPERATIONS
 from service.settings import Settings
@@ -68,11 +68,12 @@ def _plain(handler: Handler) -> Handler:
 
 def _guarded(handler: Handler, settings: Settings) -> Handler:
     pace = BodyPace(settings.body_timeout_s, settings.min_body_bytes_per_s)
+    timer = GuardTimer()
 
     async def run(call: Call) -> Response:
         timeout_s = call.timeout_s()
         call.record.deadline_s = call.record.started_s + timeout_s
-        with Guard(call.receive, timeout_s, pace) as guard:
+        with Guard(call.receive, timeout_s, pace, timer) as guard:
             call.guard = guard
             return await handler(call)
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from starlette.types import Receive
 
-from service.api.guard import BodyPace, Guard
+from service.api.guard import BodyPace, Guard, GuardTimer
 from service.errors import ClientGone, DeadlineExceeded, InvalidValue, RequestTimeout
 
 PATIENT = BodyPace(timeout_s=60, least_bytes_per_s=1)
@@ -28,14 +28,14 @@ async def _wait(
     received_bytes: int = 0,
     pace: BodyPace = PATIENT,
 ) -> None:
-    with Guard(receive, timeout_s, pace) as guard:
+    with Guard(receive, timeout_s, pace, GuardTimer()) as guard:
         guard.body_read = body_read
         guard.received_bytes = received_bytes
         await asyncio.Event().wait()
 
 
 async def test_guard_lets_work_in_time_through() -> None:
-    with Guard(_never, 5.0, PATIENT) as guard:
+    with Guard(_never, 5.0, PATIENT, GuardTimer()) as guard:
         await asyncio.sleep(0)
 
     assert guard.cause is None
@@ -97,13 +97,13 @@ async def test_guard_still_keeps_the_deadline_after_it_began_to_watch() -> None:
 
 
 async def test_guard_lets_an_error_of_the_work_through() -> None:
-    with pytest.raises(InvalidValue, match="own"), Guard(_never, 5.0, PATIENT):
+    with pytest.raises(InvalidValue, match="own"), Guard(_never, 5.0, PATIENT, GuardTimer()):
         raise InvalidValue("own")
 
 
 async def test_guard_leaves_a_cancellation_from_outside_alone() -> None:
     async def work() -> None:
-        with Guard(_never, 5.0, PATIENT):
+        with Guard(_never, 5.0, PATIENT, GuardTimer()):
             await asyncio.Event().wait()
 
     task = asyncio.create_task(work())
@@ -122,3 +122,32 @@ async def test_guard_leaves_the_task_usable_after_the_deadline() -> None:
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
+
+
+async def test_guard_timer_ends_the_shortest_of_many_first() -> None:
+    timer = GuardTimer()
+    ended: list[str] = []
+
+    async def wait(name: str, timeout_s: float) -> None:
+        try:
+            with Guard(_never, timeout_s, PATIENT, timer) as guard:
+                guard.body_read = True
+                await asyncio.Event().wait()
+        except DeadlineExceeded:
+            ended.append(name)
+
+    await asyncio.gather(wait("long", 0.12), wait("short", 0.01), wait("middle", 0.07))
+
+    assert ended == ["short", "middle", "long"]
+
+
+def test_guard_timer_serves_a_second_event_loop() -> None:
+    timer = GuardTimer()
+
+    async def wait(timeout_s: float) -> None:
+        with Guard(_never, timeout_s, PATIENT, timer):
+            await (asyncio.sleep(0) if timeout_s > 1 else asyncio.Event().wait())
+
+    asyncio.run(wait(60.0))
+    with pytest.raises(RequestTimeout):
+        asyncio.run(wait(0.06))
