@@ -74,7 +74,7 @@ class UnknownModel(NotFound):
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__(
             f"`model` must be one of {_quoted(known)}; got {_quoted([name])}; "
-            "see GET /models for what is served"
+            "choose one of these, or leave it out for the default model"
         )
 
 

@@ -53,7 +53,7 @@ def test_detail_is_the_text_of_the_exception() -> None:
 def test_unknown_model_says_what_exists() -> None:
     assert UnknownModel("ovals", ["oval-dsprites", "faces"]).detail == (
         "`model` must be one of `oval-dsprites`, `faces`; got `ovals`; "
-        "see GET /models for what is served"
+        "choose one of these, or leave it out for the default model"
     )
 
 
