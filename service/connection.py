@@ -11,18 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from service.api.problems import PROBLEM_JSON, problem_body, problem_headers
-from service.errors import HeadTooLarge, MalformedInput, QueueFull, RequestTimeout, ServiceError
+from service.errors import MalformedInput, ServiceError
+from service.exchange import Exchange, target_of
+from service.refusals import MAX_HEAD_BYTES, answer_to, too_large, too_many, too_slow
 
-MAX_HEAD_BYTES: Final = 64 * 1024
 LINGER_S: Final = 2.0  # so long may a client go on sending after an early answer
 LAST_LOOK_S: Final = 0.1  # at the end: the next request may be on its way already
 FIRST_LOOK_S: Final = 1.0  # at the end, at a connection that has not asked for anything yet
 LEAST_READ_BYTES: Final = 16 * 1024  # of an answer, in each send time-out
-RETRY_AFTER_S: Final = 1.0
 _NO_HTTP: Final = "a request must be HTTP/1.1; got bytes that are not; see RFC 9112"
 
 
@@ -78,6 +77,8 @@ class Connection(HttpToolsProtocol):
         self._limits = limits
         self._timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._idle_since_s = 0.0
         self._unread_bytes = 0
         self._unclaimed_bytes = 0  # received since the last head, piece of a body, or end of one
 
@@ -88,7 +89,7 @@ class Connection(HttpToolsProtocol):
         limits = self._limits
         if len(self.connections) > limits.max_connections:
             if not limits.idle:
-                self._refuse(_too_many(limits), "connections")
+                self._refuse(too_many(limits.max_connections), "connections")
                 return
             next(iter(limits.idle))._end()
         limits.idle[self] = None
@@ -120,7 +121,7 @@ class Connection(HttpToolsProtocol):
             return
         self._unclaimed_bytes += n_bytes
         if self._unclaimed_bytes > MAX_HEAD_BYTES:
-            self._refuse(_too_large(self._unclaimed_bytes), "head_too_large")
+            self._refuse(too_large(self._unclaimed_bytes), "head_too_large")
         elif self._timer is None and self.is_idle:
             self._await_head()
 
@@ -130,15 +131,61 @@ class Connection(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def on_headers_complete(self) -> None:
+        """Starts the request; uvicorn's own also thinks of web sockets and of other limits."""
         self._unclaimed_bytes = 0
         self._limits.idle.pop(self, None)
-        super().on_headers_complete()
+        scope, http_version = self.scope, self.parser.get_http_version()
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = http_version
+        scope["path"], scope["raw_path"], scope["query_string"] = target_of(self.url)
+        before = self.cycle
+        self.cycle = Exchange(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=http_version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:  # it came before the answer to the one before
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
         self.headers = []  # the body's trailers must not become headers of the request
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self.timeout_keep_alive_task is not None:
-            self._limits.idle[self] = None
+        """Goes on with the next request, or waits for it."""
+        self.server_state.total_requests += 1
+        if self._view.end is None:
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._limits.idle[self] = None
+        self._idle_since_s = self.loop.time()
+        if self._idle_timer is None:
+            self._await_request(self.timeout_keep_alive)
+
+    def _await_request(self, seconds: float) -> None:
+        """One timer for many requests, as nearly all come in time."""
+        self._idle_timer = self.loop.call_later(seconds, self._end_if_idle)
+
+    def _end_if_idle(self) -> None:
+        self._idle_timer = None
+        if not self.is_idle or self._unclaimed_bytes:  # the next answer arms the timer again
+            return
+        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._await_request(left_s)
+        else:
+            self._end()
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn for bytes that are no HTTP."""
@@ -192,7 +239,9 @@ class Connection(HttpToolsProtocol):
         """Nothing more is read from or written to this connection by uvicorn."""
         self._view.end = None
         self._limits.idle.pop(self, None)
-        self._unset_keepalive_if_required()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
 
     def _linger(self) -> None:
         """Drops what still comes: a socket closed with bytes unread takes its answer with it."""
@@ -210,7 +259,7 @@ class Connection(HttpToolsProtocol):
         if self.pipeline or not (self.is_idle or self._can_still_answer()):
             self._raw.abort()  # half an answer may be out
             return
-        self._raw.write(_answer(error))
+        self._raw.write(answer_to(error))
         self._linger()
 
     def _can_still_answer(self) -> bool:
@@ -227,7 +276,7 @@ class Connection(HttpToolsProtocol):
     def _end_slow_head(self) -> None:
         self._timer = None
         if self._unclaimed_bytes:
-            error = _too_slow(self._limits, self._unclaimed_bytes)
+            error = too_slow(self._limits.head_timeout_s, self._unclaimed_bytes)
             self._refuse(error, "slow_head")
         else:  # it never asked for anything
             self._end()
@@ -257,38 +306,3 @@ class Connection(HttpToolsProtocol):
         if self._send_timer is not None:
             self._send_timer.cancel()
             self._send_timer = None
-
-
-def _answer(error: ServiceError) -> bytes:
-    body = problem_body(error, "")
-    headers = [
-        (b"content-type", PROBLEM_JSON.encode()),
-        (b"content-length", b"%d" % len(body)),
-        (b"x-content-type-options", b"nosniff"),
-        (b"connection", b"close"),
-        *problem_headers(error),
-    ]
-    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-    return STATUS_LINE[error.status] + lines + b"\r\n" + body
-
-
-def _too_many(limits: ConnectionLimits) -> QueueFull:
-    return QueueFull(
-        RETRY_AFTER_S,
-        f"this server keeps {limits.max_connections} connections at most and all are busy; retry "
-        f"in {RETRY_AFTER_S:g} s, or raise RFVAE_MAX_CONNECTIONS",
-    )
-
-
-def _too_large(received_bytes: int) -> HeadTooLarge:
-    return HeadTooLarge(
-        f"the head of a request may have {MAX_HEAD_BYTES} bytes; got {received_bytes} and no end; "
-        "send shorter headers"
-    )
-
-
-def _too_slow(limits: ConnectionLimits, received_bytes: int) -> RequestTimeout:
-    return RequestTimeout(
-        f"the head of a request must arrive within {limits.head_timeout_s:g} s; got "
-        f"{received_bytes} bytes of it; send it faster, or raise RFVAE_HEAD_TIMEOUT_S"
-    )

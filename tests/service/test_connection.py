@@ -316,3 +316,14 @@ def test_connection_answers_pipelined_requests_in_order() -> None:
                 assert (await client.read_until(b"\r\n\r\n" + number)).startswith(b"HTTP/1.1 200")
 
     run(test)
+
+
+def test_connection_that_is_idle_for_long_is_closed() -> None:
+    async def test() -> None:
+        async with serve_app(at_once, keep_alive_s=1) as live:
+            client = await live.connect()
+            await client.send(GET)
+
+            assert (await client.read_all()).endswith(b"ok")
+
+    run(test)

@@ -1,0 +1,50 @@
+"""What a connection is answered without the application: limits on connections and heads."""
+
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from service.api.problems import PROBLEM_JSON, problem_body, problem_headers
+from service.errors import HeadTooLarge, QueueFull, RequestTimeout, ServiceError
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+RETRY_AFTER_S: Final = 1.0
+
+
+def answer_to(error: ServiceError) -> bytes:
+    """The bytes of a whole answer after which the connection ends."""
+    body = problem_body(error, "")
+    headers = [
+        (b"content-type", PROBLEM_JSON.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-content-type-options", b"nosniff"),
+        (b"connection", b"close"),
+        *problem_headers(error),
+    ]
+    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+    return STATUS_LINE[error.status] + lines + b"\r\n" + body
+
+
+def too_many(max_connections: int) -> QueueFull:
+    """All connections are busy."""
+    return QueueFull(
+        RETRY_AFTER_S,
+        f"this server keeps {max_connections} connections at most and all are busy; retry "
+        f"in {RETRY_AFTER_S:g} s, or raise RFVAE_MAX_CONNECTIONS",
+    )
+
+
+def too_large(received_bytes: int) -> HeadTooLarge:
+    """A head that does not end."""
+    return HeadTooLarge(
+        f"the head of a request may have {MAX_HEAD_BYTES} bytes; got {received_bytes} and no end; "
+        "send shorter headers"
+    )
+
+
+def too_slow(head_timeout_s: float, received_bytes: int) -> RequestTimeout:
+    """A head that does not come."""
+    return RequestTimeout(
+        f"the head of a request must arrive within {head_timeout_s:g} s; got "
+        f"{received_bytes} bytes of it; send it faster, or raise RFVAE_HEAD_TIMEOUT_S"
+    )
