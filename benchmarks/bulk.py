@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from service.bulk.command import BulkOptions, open_encoder, open_input
-from service.bulk.encoder import BATCH_ROWS, BulkEncoder
+from service.bulk.encoder import BulkEncoder
 from service.bulk.job import finish, held, plan, run_parts
 from service.codecs.images import to_pixels
 from service.runtime.threads import cpu_budget
@@ -75,10 +75,9 @@ def draw_images(encoder: BulkEncoder, count: int) -> Any:
     space = encoder.model.space
     rng = np.random.default_rng(0)
     z = rng.uniform(space.low, space.high, (count, space.latent_dim)).astype(np.float32)
-    starts = range(0, count, BATCH_ROWS)
-    return np.concatenate(
-        [to_pixels(encoder.model.engine.decode(z[i : i + BATCH_ROWS])) for i in starts]
-    )
+    decode, rows = encoder.model.engine.decode, encoder.batch_rows
+    starts = range(0, count, rows)
+    return np.concatenate([to_pixels(decode(z[i : i + rows])) for i in starts])
 
 
 def write_inputs(images: Any, folder: Path) -> dict[str, Path]:
@@ -105,7 +104,8 @@ def as_png(pixels: Any) -> bytes:
 def bare_arm(encoder: BulkEncoder, images: Any) -> Arm:
     """Nothing but `session.run` of both graphs."""
     folder = encoder.model.folder
-    batches = [images[i : i + BATCH_ROWS] for i in range(0, len(images), BATCH_ROWS)]
+    rows = encoder.batch_rows
+    batches = [images[i : i + rows] for i in range(0, len(images), rows)]
     first, second = (open_bare(folder / name) for name in ("encoder.onnx", "decoder.onnx"))
 
     def both(batch: Any) -> None:

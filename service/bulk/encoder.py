@@ -15,12 +15,20 @@ from service.bulk.chunks import Chunk
 from service.bulk.tables import Rows, number_columns
 from service.dataplane import bounded, place
 from service.errors import InvalidValue
+from service.models.artifact import Manifest
 from service.models.served import ServedModel
 
-# Batches of one size only: a sum over another batch size may round otherwise.
-BATCH_ROWS: Final = 64
+# Batches of one size only: a sum over another batch size may round otherwise. Rows of numbers are
+# so quick that small batches would spend their time on the change of threads.
+IMAGES_A_BATCH: Final = 64
+ROWS_A_BATCH: Final = 1024
 CHUNKS_AHEAD: Final = 1
 Numbers = npt.NDArray[np.float32]
+
+
+def batch_rows_of(manifest: Manifest) -> int:
+    """Samples in a batch of this model."""
+    return IMAGES_A_BATCH if manifest.vector is None else ROWS_A_BATCH
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,11 @@ class BulkEncoder:
         return cls(model, lanes, skip_damaged)
 
     @property
+    def batch_rows(self) -> int:
+        """Samples in each batch but the last of a piece."""
+        return batch_rows_of(self.model.manifest)
+
+    @property
     def columns(self) -> list[str]:
         """The names of the numbers."""
         space = self.model.space
@@ -53,8 +66,8 @@ class BulkEncoder:
         """The rows of the table, chunk by chunk; the next chunk is under way, so no lane waits."""
         under_way: deque[tuple[Chunk, list[Future[Numbers]]]] = deque()
         for chunk in chunks:
-            starts = range(0, len(chunk.ids), BATCH_ROWS)
-            batches = (chunk.images[start : start + BATCH_ROWS] for start in starts)
+            starts = range(0, len(chunk.ids), self.batch_rows)
+            batches = (chunk.images[start : start + self.batch_rows] for start in starts)
             running = [self.lanes.submit(self._numbers, batch) for batch in batches]
             under_way.append((chunk, running))
             if len(under_way) > CHUNKS_AHEAD:

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from service.bulk.chunks import Chunk, Source
-from service.bulk.encoder import BATCH_ROWS, BulkEncoder
+from service.bulk.encoder import BulkEncoder, batch_rows_of
 from service.bulk.tables import FORMATS, Rows, join_parts, table_format, write_part
 from service.errors import InvalidValue
 from service.models.artifact import Manifest
 
 PART_BYTES: Final = 32 * 2**20
-MOST_PART_ROWS: Final = 64 * BATCH_ROWS
-PIECE_ROWS: Final = 8 * BATCH_ROWS  # read at a time, so that lanes and readers work side by side
+MOST_PART_BATCHES: Final = 64
+PIECE_BATCHES: Final = 8  # read at a time, so that lanes and readers work side by side
 STATE: Final = "state.json"
 LOCK: Final = "lock"
 
@@ -44,6 +44,7 @@ class Job:
     out: Path
     total: int
     part_rows: int
+    piece_rows: int
 
     @property
     def folder(self) -> Path:
@@ -66,8 +67,8 @@ class Job:
 
     def pieces(self, part: int) -> list[tuple[int, int]]:
         """The same, cut into what is read at a time."""
-        first, stop = self.bounds(part)
-        return [(start, min(start + PIECE_ROWS, stop)) for start in range(first, stop, PIECE_ROWS)]
+        (first, stop), rows = self.bounds(part), self.piece_rows
+        return [(start, min(start + rows, stop)) for start in range(first, stop, rows)]
 
     def missing(self) -> list[int]:
         """The parts that are still to be done."""
@@ -116,8 +117,9 @@ def plan(out: Path, source: Source, manifest: Manifest, *, overwrite: bool = Fal
     """
     if out.exists() and not overwrite:
         raise InvalidValue(f"`{out}` exists; pass --overwrite, or name another file with --out")
-    batches = max(1, PART_BYTES // source.row_bytes // BATCH_ROWS)
-    part_rows = min(MOST_PART_ROWS, batches * BATCH_ROWS)
+    batch = batch_rows_of(manifest)
+    batches = min(MOST_PART_BATCHES, max(1, PART_BYTES // source.row_bytes // batch))
+    part_rows = batches * batch
     state = {
         "format": 1,
         "model": {"name": manifest.name, "version": manifest.version},
@@ -126,7 +128,7 @@ def plan(out: Path, source: Source, manifest: Manifest, *, overwrite: bool = Fal
         "part_rows": part_rows,
     }
     _take_up(parts_folder(out), state, overwrite=overwrite)
-    return Job(out, len(source), part_rows)
+    return Job(out, len(source), part_rows, PIECE_BATCHES * batch)
 
 
 def run_parts(

@@ -31,7 +31,7 @@ class Watch:
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of one batch, so that few images make several."""
-    monkeypatch.setattr(jobs, "MOST_PART_ROWS", 64)
+    monkeypatch.setattr(jobs, "MOST_PART_BATCHES", 1)
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_out_that_is_no_table_is_refused(out: str) -> None:
 
 
 def test_parts_are_cut_into_pieces_that_are_whole_batches() -> None:
-    job = Job(Path("t.csv"), total=1500, part_rows=1024)
+    job = Job(Path("t.csv"), total=1500, part_rows=1024, piece_rows=512)
 
     assert [job.pieces(part) for part in range(2)] == [
         [(0, 512), (512, 1024)],
