@@ -29,6 +29,9 @@ class ImagesBody(Body):
 class DecodeBody(Body):
     """Latents to turn into images."""
 
+    # What `/docs` sends at the first click, whatever the model.
+    model_config = ConfigDict(json_schema_extra={"examples": [{"latents": [[1.5]], "dims": [0]}]})
+
     latents: list[Row] = Field(
         min_length=1,
         description="One row an image, in prior standard deviations: every dimension, or only the "

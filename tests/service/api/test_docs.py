@@ -136,3 +136,13 @@ async def test_openapi_lists_the_parameters_of_encode(document: dict[str, Any]) 
         ("header", "X-Request-Timeout-Ms"),
     ]
     assert all(parameter["description"] for parameter in parameters)
+
+
+async def test_openapi_has_an_example_of_decode_that_works(
+    client: httpx.AsyncClient, document: dict[str, Any]
+) -> None:
+    (example,) = document["components"]["schemas"]["DecodeBody"]["examples"]
+
+    answer = await client.post("/decode", json=example)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
