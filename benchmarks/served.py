@@ -2,6 +2,7 @@
 
 import io
 import os
+import platform
 import re
 import signal
 import socket
@@ -53,6 +54,15 @@ def _port_of(process: "subprocess.Popen[str]") -> int:
         if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
             return int(found[1])
     raise SystemExit("the server ended before it was ready")
+
+
+def machine() -> str:
+    """The processor's name, where the system tells it, and how many cores this process may use."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.machine()
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
 def free_port() -> int:

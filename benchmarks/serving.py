@@ -11,7 +11,6 @@ import argparse
 import base64
 import json
 import os
-import platform
 import shutil
 import signal
 import statistics
@@ -24,7 +23,7 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
-from served import as_npy, as_png, free_port
+from served import as_npy, as_png, free_port, machine
 
 from service.runtime.sessions import open_session
 
@@ -218,17 +217,9 @@ def _bare(session: object, batch: int, lanes: int, seconds: float) -> float:
     return sum(counts) / (time.perf_counter() - started)
 
 
-def machine() -> str:
-    """The processor's name, where the system tells it."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def report(rounds: list[dict[str, dict[str, Figures]]]) -> dict[str, dict[str, Figures]]:
     """Medians over rounds: a table, then JSON."""
-    print(f"{machine()}, {os.cpu_count()} cores, ", end="")
+    print(f"{machine()}, ", end="")
     print(f"load average {os.getloadavg()[0]:.1f}, {len(rounds)} rounds\n")
     print("load        system      rps    p50 ms    p99 ms  errors  cpu ms")
     figures: dict[str, dict[str, Figures]] = {}
