@@ -7,6 +7,7 @@ the JSON; a test fails when the two differ or a query names a metric or label th
 import json
 import sys
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 TARGET = Path(__file__).parent / "dashboards" / "rfvae.json"
@@ -36,6 +37,7 @@ def panel(  # noqa: PLR0913 (what differs between panels)
     steps: list[tuple[float | None, str]] | None = None,
     custom: Json | None = None,
     options: Json | None = None,
+    transformations: list[Json] | None = None,
 ) -> Json:
     """One panel; `steps` are thresholds, from (None, color) up."""
     thresholds = [{"value": value, "color": color} for value, color in steps or [(None, "green")]]
@@ -44,7 +46,8 @@ def panel(  # noqa: PLR0913 (what differs between panels)
         "title": title,
         "description": description,
         "datasource": SOURCE,
-        "targets": targets,
+        "targets": [{"refId": ascii_uppercase[i], **one} for i, one in enumerate(targets)],
+        "transformations": transformations or [],
         "gridPos": {"w": width, "h": height},
         "fieldConfig": {
             "defaults": {
@@ -216,7 +219,7 @@ def time() -> list[Json]:
         ),
         lines(
             "p99 by stage",
-            [target(quantile(0.99, stage, HERE, "stage"), "{{stage}}")],
+            [target(f"{quantile(0.99, stage, HERE, 'stage')} > 0", "{{stage}}")],
             description="The slowest one in a hundred, stage by stage; they do not add up.",
             unit="s",
         ),
@@ -229,7 +232,8 @@ def time() -> list[Json]:
                         "rfvae_request_duration_seconds",
                         f"{HERE}, {INFERENCE}",
                         "operation",
-                    ),
+                    )
+                    + " > 0",  # no line for an operation that nobody asks for
                     "{{operation}}",
                 )
             ],
@@ -340,6 +344,16 @@ def seen() -> list[Json]:
                 ),
             ],
             description="Versions that answer, what runs them, on how many instances.",
+            transformations=[
+                {"id": "merge", "options": {}},  # one table of both queries
+                {
+                    "id": "organize",
+                    "options": {
+                        "excludeByName": {"Time": True},
+                        "renameByName": {"Value #A": "instances", "Value #B": "relevant dims"},
+                    },
+                },
+            ],
         ),
     ]
 

@@ -102,6 +102,17 @@ def test_dashboard_panels_have_their_own_id_and_place() -> None:
         assert first["x"] + first["w"] <= 24
 
 
+def test_dashboard_tables_join_their_queries_and_name_every_number() -> None:
+    tables = [panel for panel in PANELS if panel["type"] == "table"]
+
+    assert tables
+    for table in tables:
+        merge, organize = table["transformations"]
+        assert merge["id"] == "merge"
+        numbers = {f"Value #{query['refId']}" for query in table["targets"]}
+        assert set(organize["options"]["renameByName"]) == numbers
+
+
 def test_dashboard_panels_say_what_they_show() -> None:
     panels = [panel for panel in PANELS if panel["type"] != "row"]
 
