@@ -27,9 +27,14 @@ def main() -> None:
         copy_build_context(source)
         environment = install(source, Path(name) / "rfvae", extras)
         wheels = download(source, environment, Path(name) / "wheels")
-        sizes = {"installed_mb": size_mb(environment), "wheels_mb": size_mb(wheels)}
+        sizes = {
+            "installed_mb": size_mb(environment),
+            "wheels_mb": size_mb(wheels),
+            "models_mb": size_mb(bundled_models(environment)),
+        }
         say(f"extras {extras}: {sizes['installed_mb']:.0f} MB installed, from")
-        say(f"{len(list(wheels.iterdir()))} wheels of {sizes['wheels_mb']:.0f} MB; the largest:")
+        say(f"{len(list(wheels.iterdir()))} wheels of {sizes['wheels_mb']:.0f} MB;")
+        say(f"{sizes['models_mb']:.1f} MB of each are the bundled models; the largest packages:")
         for package, megabytes in largest(environment):
             say(f"  {package:24} {megabytes:6.1f} MB")
     say(json.dumps({name: round(value) for name, value in sizes.items()}))
@@ -76,6 +81,12 @@ def download(source: Path, environment: Path, wheels: Path) -> Path:
     ):
         subprocess.run([*pip, *arguments], cwd=source, check=True)
     return wheels
+
+
+def bundled_models(environment: Path) -> Path:
+    """Where the models that come with the package are installed."""
+    (folder,) = environment.glob("lib/python*/site-packages/service/bundled")
+    return folder
 
 
 def size_mb(folder: Path) -> float:
