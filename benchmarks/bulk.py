@@ -10,7 +10,6 @@ Command: .venv/bin/python benchmarks/bulk.py
 """
 
 import argparse
-import io
 import json
 import statistics
 import tempfile
@@ -24,7 +23,7 @@ import numpy as np
 import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
+from served import as_png, machine
 
 from service.bulk.command import BulkOptions, open_encoder, open_input
 from service.bulk.encoder import BulkEncoder
@@ -53,18 +52,20 @@ def main() -> None:
     arguments = parse_arguments()
     settings = Settings()
     with tempfile.TemporaryDirectory() as name:
-        encoder = open_encoder(BulkOptions(Path(), Path()), settings)
+        encoder = open_encoder(BulkOptions(Path(), Path(), model=arguments.model), settings)
         images = draw_images(encoder, arguments.images)
         inputs = write_inputs(images, Path(name))
         arms = {form: bulk_arm(encoder, settings, inputs[form]) for form in FORMS}
         arms[BARE] = bare_arm(encoder, images)
         times = measure(arms, rounds=arguments.rounds)
         encoder.close()
+    print(f"`{arguments.model}` on {machine()}")
     report(times, arguments.images)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="oval-dsprites", help="of gray images")
     parser.add_argument("--images", type=int, default=2048, help="images a round")
     parser.add_argument("--rounds", type=int, default=15)
     return parser.parse_args()
@@ -93,12 +94,6 @@ def write_inputs(images: Any, folder: Path) -> dict[str, Path]:
         "parquet": folder / "images.parquet",
         "folder": folder / "folder",
     }
-
-
-def as_png(pixels: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def bare_arm(encoder: BulkEncoder, images: Any) -> Arm:
