@@ -19,7 +19,7 @@ from pathlib import Path
 from results_figure import draw, made_from, missing, source_of
 from results_page import page
 from results_rows import ROWS
-from results_runs import ROOT, load, refresh
+from results_runs import ROOT, RunNotReadyError, RunRefusedError, load, refresh
 from results_table import Results, readme_section
 
 BEGIN, END = "<!-- results: made by `make results` -->", "<!-- end of results -->"
@@ -52,11 +52,11 @@ class Project:
         return self.root / "docs" / "images" / "comparison.png"
 
 
-def update(project: Project, runs: Path) -> list[str]:
+def update(project: Project, runs: Path) -> list[RunRefusedError]:
     """Take in the run folders, and write table, page and picture.
 
     Returns:
-        Why runs or files were left out, a line each.
+        Why runs or files were left out.
     """
     problems = refresh(runs, project.results, root=project.root)
     results, stale = load(project.results, root=project.root)
@@ -97,7 +97,7 @@ def insert(readme: str, content: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Collect, write, and say what is missing; 1 if a run was left out."""
+    """Collect, write, and say what is missing; 1 if a run was left out that is ready."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of run folders")
     parser.add_argument("--root", type=Path, default=ROOT, help="the project that is written to")
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{row.name:22} {'seeds ' if results[row.name] else ''}{seeds}")
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+    return int(any(not isinstance(problem, RunNotReadyError) for problem in problems))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def page(results: Results, pictures: Sequence[str]) -> str:
 
 def _findings(runs: Sequence[Result]) -> list[str]:
     if not runs:
-        return ["No row was run yet."]
+        return ["No run of these configurations is in the table yet."]
     scored = [run for run in runs if run["n_relevant"] is not None]
     return [
         "## Scores",

@@ -31,7 +31,11 @@ class RunRefusedError(Exception):
     """A run folder or a results file that the table cannot take, and why."""
 
 
-def refresh(runs: Path, results: Path, *, root: Path = ROOT) -> list[str]:
+class RunNotReadyError(RunRefusedError):
+    """The run goes on, or was not scored yet: nothing is wrong with it."""
+
+
+def refresh(runs: Path, results: Path, *, root: Path = ROOT) -> list[RunRefusedError]:
     """Write the JSON file and the traversals of every run that is there.
 
     Args:
@@ -40,16 +44,16 @@ def refresh(runs: Path, results: Path, *, root: Path = ROOT) -> list[str]:
         root: Where `training/configs/` is.
 
     Returns:
-        Why runs were left out, a line each.
+        Why runs were left out.
     """
     results.mkdir(parents=True, exist_ok=True)
-    problems = []
+    problems: list[RunRefusedError] = []
     for row in ROWS:
         for seed, run_dir in _numbered(runs, row):
             try:
                 result = collect(run_dir, row, seed, root=root)
             except RunRefusedError as error:
-                problems.append(str(error))
+                problems.append(error)
                 continue
             path = results / f"{row.name}-s{seed}.json"
             path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -59,10 +63,12 @@ def refresh(runs: Path, results: Path, *, root: Path = ROOT) -> list[str]:
     return problems
 
 
-def load(results: Path, *, root: Path = ROOT) -> tuple[dict[str, list[Result]], list[str]]:
+def load(
+    results: Path, *, root: Path = ROOT
+) -> tuple[dict[str, list[Result]], list[RunRefusedError]]:
     """The results of each row in the order of their seeds, and why files were left out."""
     found: dict[str, list[Result]] = {row.name: [] for row in ROWS}
-    problems = []
+    problems: list[RunRefusedError] = []
     for row in ROWS:
         for _, path in _numbered(results, row, ending=".json"):
             result = json.loads(path.read_text(encoding="utf-8"))
@@ -70,7 +76,7 @@ def load(results: Path, *, root: Path = ROOT) -> tuple[dict[str, list[Result]], 
             try:
                 _require_config(config, row, path, root)
             except RunRefusedError as error:
-                problems.append(str(error))
+                problems.append(error)
             else:
                 found[row.name].append(result)
     return found, problems
@@ -107,7 +113,7 @@ def _collect(run_dir: Path, row: Row, seed: int, root: Path) -> Result:
             f"`{run_dir}` must be a run with seed {seed}: it has seed {info['seed']}; rename it"
         )
     if info["status"] == "running":
-        raise RunRefusedError(
+        raise RunNotReadyError(
             f"`{run_dir}` must have ended: it is at step {info['step']:,} of {info['steps']:,}; "
             "wait, or go on with `rfvae-train resume`"
         )
@@ -170,7 +176,7 @@ def _read(run_dir: Path, name: str) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads((run_dir / name).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise RunRefusedError(
+        raise RunNotReadyError(
             f"`{run_dir}` must hold {name}: it does not; "
             "do `rfvae-train report` and `evaluate` first"
         ) from error
