@@ -41,7 +41,7 @@ UNITS = {
     "port": "port",
 }
 LIMITS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "min_length": "not empty"}
-OPEN_LABELS = {"model", "version", "provider", "dim"}  # as many as there are models
+OPEN_LABELS = {"model", "version", "provider", "dim", "name"}  # as many as there are models
 
 
 def text() -> str:
@@ -130,7 +130,9 @@ def metrics_table() -> Iterator[str]:
     """One row a metric, then the values of the labels that are a closed set."""
     metrics = Metrics()
     bound = np.ones(1, np.float32)
-    metrics.models.show(["name"], [ReadyModel("name", 1, "provider", 1, low=-bound, high=bound)])
+    metrics.models.show(
+        ["name"], [ReadyModel("name", 1, "provider", {0: "x"}, low=-bound, high=bound)]
+    )
     values: dict[tuple[str, ...], set[str]] = {}
     yield "| metric | type | labels | meaning |"
     yield "|---|---|---|---|"

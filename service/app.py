@@ -242,7 +242,7 @@ def _show_models(registry: Registry, metrics: Metrics) -> None:
             name=model.name,
             version=model.version,
             provider=model.engine.providers[0],
-            n_relevant=len(model.space.relevant_dims),
+            factors={dim: model.space.names[dim] for dim in model.space.relevant_dims.tolist()},
             low=model.space.low,
             high=model.space.high,
         )

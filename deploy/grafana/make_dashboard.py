@@ -16,6 +16,10 @@ SOURCE = {"type": "prometheus", "uid": "prometheus"}
 INFERENCE = 'operation=~"encode|factors|decode|traverse|reconstruct|interpolate|swap|oip"'
 HERE = 'job=~"$job", instance=~"$instance"'
 MODEL = 'job=~"$job", model=~"$model"'
+# While two versions answer beside each other, one of two names.
+FACTORS = (
+    f"topk by (job, model, dim) (1, max by (job, model, dim, name) (rfvae_factor_info{{{MODEL}}}))"
+)
 
 Json = dict[str, Any]
 
@@ -295,15 +299,16 @@ def seen() -> list[Json]:
     novelty = "rfvae_reconstruction_novelty"
     return [
         lines(
-            "Out of the training range, by dimension",
+            "Out of the training range, by factor",
             [
                 target(
-                    f"job_model_dim:rfvae_latent_out_of_range:ratio_increase1h{{{MODEL}}}",
-                    "{{model}} dim {{dim}}",
+                    f"job_model_dim:rfvae_latent_out_of_range:ratio_increase1h{{{MODEL}}} "
+                    f"* on (job, model, dim) group_left (name) {FACTORS}",
+                    "{{model}} {{name}} (dim {{dim}})",
                 )
             ],
             description="Share of the last hour's images outside the 1 to 99 % range; 2 % is "
-            "usual. Alert: 10 %. GET /factors has the names of the dimensions.",
+            "usual. Alert: 10 %, of the other dimensions too.",
             unit="percentunit",
             width=12,
         ),

@@ -1,6 +1,6 @@
 """The metrics of the models that are served; their series come and go with the models."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,12 +17,17 @@ LOOKED_AT_TOGETHER: Final = 64  # answers, since a look at one costs as much as 
 
 @dataclass(frozen=True, slots=True)
 class ReadyModel:
-    """A model version that can answer; `low` and `high` (latent_dim,): its 1 and 99 % quantiles."""
+    """A model version that can answer.
+
+    Args:
+        factors: the names of the relevant dimensions.
+        low, high: (latent_dim,) 1 and 99 % quantiles.
+    """
 
     name: str
     version: int
     provider: str
-    n_relevant: int
+    factors: Mapping[int, str]
     low: Floats
     high: Floats
 
@@ -70,6 +75,12 @@ class ModelMetrics:
             "rfvae_relevant_dims",
             "Relevant dimensions of the model, count",
             ["model"],
+            registry=registry,
+        )
+        self._factor_info = Gauge(
+            "rfvae_factor_info",
+            "1 for each relevant dimension of the highest version that can answer, with its name",
+            ["model", "dim", "name"],
             registry=registry,
         )
         self._loads = Counter(
@@ -147,7 +158,10 @@ class ModelMetrics:
 
     def _add(self, model: ReadyModel) -> None:
         self.flush()
-        self._relevant_dims.labels(model.name).set(model.n_relevant)
+        self._relevant_dims.labels(model.name).set(len(model.factors))
+        self._factor_info.remove_by_labels({"model": model.name})
+        for dim, name in model.factors.items():
+            self._factor_info.labels(model.name, str(dim), name).set(1)
         self._novelty.labels(model.name)
         self._images.labels(model.name)
         for dim in range(len(model.low)):
@@ -157,8 +171,8 @@ class ModelMetrics:
 
     def _drop(self, name: str) -> None:
         del self._drifts[name]
-        self._out_of_range.remove_by_labels({"model": name})
-        self._loads.remove_by_labels({"model": name})
+        for several in (self._factor_info, self._out_of_range, self._loads):
+            several.remove_by_labels({"model": name})
         for series in (self._ready, self._relevant_dims, self._novelty, self._images):
             series.remove(name)
 

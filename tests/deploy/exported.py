@@ -28,7 +28,7 @@ def labels_of() -> dict[str, frozenset[str]]:
     """The labels of every series that may be named."""
     metrics = Metrics()
     bound = np.ones(2, np.float32)
-    metrics.models.show(["tiny"], [ReadyModel("tiny", 1, "cpu", 2, low=-bound, high=bound)])
+    metrics.models.show(["tiny"], [ReadyModel("tiny", 1, "cpu", {0: "x"}, low=-bound, high=bound)])
     found: dict[str, set[str]] = {"up": set()}
     for family in text_string_to_metric_families(metrics.render().decode()):
         for sample in family.samples:

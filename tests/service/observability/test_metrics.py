@@ -18,6 +18,7 @@ DESIGNED = {
     "rfvae_model_info",
     "rfvae_model_ready",
     "rfvae_relevant_dims",
+    "rfvae_factor_info",
     "rfvae_latent_out_of_range",
     "rfvae_reconstruction_novelty",
 }
@@ -40,7 +41,7 @@ def _record(**facts: object) -> RequestRecord:
 
 def _tiny() -> ReadyModel:
     bound = np.ones(4, np.float32)
-    return ReadyModel("tiny", 1, "cpu", n_relevant=2, low=-bound, high=bound)
+    return ReadyModel("tiny", 1, "cpu", factors={0: "scale", 2: "x"}, low=-bound, high=bound)
 
 
 def test_metrics_have_the_designed_names_from_the_start() -> None:

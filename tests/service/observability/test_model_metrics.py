@@ -12,9 +12,13 @@ def registry() -> CollectorRegistry:
     return CollectorRegistry()
 
 
-def _model(version: int = 1, *, name: str = "tiny", n_relevant: int = 2) -> ReadyModel:
+def _model(
+    version: int = 1, *, name: str = "tiny", factors: tuple[str, ...] = ("scale", "x")
+) -> ReadyModel:
     bound = np.ones(3, np.float32)
-    return ReadyModel(name, version, "cpu", n_relevant=n_relevant, low=-bound, high=bound)
+    return ReadyModel(
+        name, version, "cpu", factors=dict(enumerate(factors)), low=-bound, high=bound
+    )
 
 
 def _names(registry: CollectorRegistry) -> set[str]:
@@ -48,11 +52,15 @@ def test_model_metrics_show_a_model_that_cannot_answer_as_not_ready(
 def test_model_metrics_replace_the_version_after_a_swap(registry: CollectorRegistry) -> None:
     metrics = ModelMetrics(registry)
     metrics.show(["tiny"], [_model(1)])
-    metrics.show(["tiny"], [_model(2, n_relevant=3)])
+    metrics.show(["tiny"], [_model(2, factors=("x", "y", "scale"))])
 
     infos = next(family for family in registry.collect() if family.name == "rfvae_model_info")
     assert [sample.labels["version"] for sample in infos.samples] == ["2"]
     assert registry.get_sample_value("rfvae_relevant_dims", {"model": "tiny"}) == 3
+    factors = next(family for family in registry.collect() if family.name == "rfvae_factor_info")
+    assert [(sample.labels["dim"], sample.labels["name"]) for sample in factors.samples] == [
+        *(("0", "x"), ("1", "y"), ("2", "scale"))
+    ]
 
 
 def test_model_metrics_drop_all_series_of_a_model_that_left(registry: CollectorRegistry) -> None:
