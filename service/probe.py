@@ -8,11 +8,13 @@ import os
 import sys
 
 TIMEOUT_S = 4.0
+LOOPBACK = "127.0.0.1"
+EVERY_ADDRESS = ("", "0.0.0.0", "::")
 
 
-def obstacle(port: int, path: str = "/readyz") -> str | None:
+def obstacle(port: int, path: str = "/readyz", host: str = LOOPBACK) -> str | None:
     """Why the service on this port cannot answer; None when it can."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -24,8 +26,10 @@ def obstacle(port: int, path: str = "/readyz") -> str | None:
 
 
 def main() -> None:
-    """Asks `/readyz` on RFVAE_PORT, 8000 unless it is set."""
-    reason = obstacle(int(os.environ.get("RFVAE_PORT", "8000")))
+    """Asks `/readyz` on RFVAE_PORT, 8000 unless it is set, where RFVAE_HOST listens."""
+    host = os.environ.get("RFVAE_HOST", LOOPBACK)
+    port = int(os.environ.get("RFVAE_PORT", "8000"))
+    reason = obstacle(port, host=LOOPBACK if host in EVERY_ADDRESS else host)
     if reason is not None:
         sys.exit(reason)
 

@@ -3,7 +3,9 @@
 import socket
 from pathlib import Path
 
-from service.probe import obstacle
+import pytest
+
+from service.probe import main, obstacle
 from tests.service.process import serve
 
 
@@ -18,3 +20,15 @@ def test_probe_says_that_nothing_answers() -> None:
         port = closed.getsockname()[1]
 
     assert str(obstacle(port)).startswith(f"no answer on port {port}: ")
+
+
+def test_probe_asks_where_the_service_listens(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(repository, RFVAE_HOST="127.0.0.2") as server:
+        monkeypatch.setenv("RFVAE_PORT", str(server.port))
+        monkeypatch.setenv("RFVAE_HOST", "127.0.0.2")
+        main()
+        monkeypatch.setenv("RFVAE_HOST", "0.0.0.0")  # then it would listen on loopback too
+        with pytest.raises(SystemExit, match=f"no answer on port {server.port}"):
+            main()
