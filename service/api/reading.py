@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from service.api.call import Call
 from service.api.multipart import read_parts
@@ -19,6 +18,7 @@ from service.api.schemas import (
 )
 from service.codecs import npy
 from service.codecs.b64 import decode_base64
+from service.codecs.fast_png import is_plain_png
 from service.codecs.header import read_header
 from service.codecs.images import decode_image, decode_images
 from service.codecs.rows import read_npy, rows_of
@@ -47,8 +47,7 @@ LARGE_PIXELS: Final = 128 * 128
 TOTAL_PIXELS_FACTOR: Final = 4  # one request's pictures together, in units of `max_pixels`
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(NamedTuple):
     """What a body held: pictures, latents, or nothing; and the JSON it came in, if it did."""
 
     images: DecodedImages | None = None
@@ -61,8 +60,7 @@ class Inputs:
         return self.images is not None and self.images.resized
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(NamedTuple):
     """How to read the bodies of one route: the model's needs, the limits, the JSON it takes."""
 
     manifest: Manifest
@@ -200,7 +198,7 @@ async def _read(
     if form is None:
         raise _unsupported("none", forms)
     read = _reading(reader, form, content_type or b"")
-    large = _is_large(body, form, schema)
+    large = _is_large(body, form, reader)
     inputs = await call.service.offload.run(large, read, body)
     call.record.decode_s = time.monotonic() - started_s
     return inputs
@@ -236,13 +234,18 @@ def _reading(reader: _Reader, form: str, content_type: bytes) -> Callable[[bytes
     return reader.raw
 
 
-def _is_large(body: bytes, form: str, schema: type[Body]) -> bool:
+def _is_large(body: bytes, form: str, reader: _Reader) -> bool:
     if form == NPY:
         return len(body) > LARGE_ARRAY_BYTES
     if form in RAW_IMAGES:
-        small = len(body) <= LARGE_BYTES
-        return not small or read_header(body, max_pixels=2**62).pixels > LARGE_PIXELS
-    return schema in ROWS_BODIES or len(body) > LARGE_BYTES  # pictures in base64, or long JSON
+        spec = reader.spec
+        if len(body) > LARGE_BYTES:
+            return True
+        if spec.channels == 1 and is_plain_png(body, height=spec.height, width=spec.width):
+            return spec.height * spec.width > LARGE_PIXELS
+        return read_header(body, max_pixels=2**62).pixels > LARGE_PIXELS
+    # pictures in base64, or long JSON
+    return reader.schema in ROWS_BODIES or len(body) > LARGE_BYTES
 
 
 def _unsupported(form: str, forms: tuple[str, ...]) -> UnsupportedMediaType:

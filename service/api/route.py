@@ -106,12 +106,11 @@ class Dispatch:
             listed = self._allowed.get(path)
             self._allowed[path] = f"{listed}, {method}" if listed else method
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
             app = self._fixed.get((scope["method"], scope["path"]))
             if app is not None:
-                await app(scope, receive, send)
-                return
+                return app(scope, receive, send)
             if scope["path"] in self._allowed:
                 raise MethodNotAllowed(scope["method"], self._allowed[scope["path"]])
-        await self._router(scope, receive, send)
+        return self._router(scope, receive, send)

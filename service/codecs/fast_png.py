@@ -44,7 +44,7 @@ def decode_gray_png(data: bytes, *, height: int, width: int) -> Pixels | None:
 
     A damaged file gives None too: the long way says what is wrong with it.
     """
-    if data[:HEAD_BYTES] != _plain_head(height, width):
+    if not is_plain_png(data, height=height, width=width):
         return None
     chunks = _data_chunks(data)
     if not chunks:
@@ -55,6 +55,11 @@ def decode_gray_png(data: bytes, *, height: int, width: int) -> Pixels | None:
         return _decode_in_rust(data, (height, width), "mono").reshape(height, width)
     except Exception:  # the decoder has no class of its own for damaged files
         return None
+
+
+def is_plain_png(data: bytes, *, height: int, width: int) -> bool:
+    """Whether the head is that of a gray PNG of 8 bits, not interlaced, of this size."""
+    return data.startswith(_plain_head(height, width))
 
 
 def encode_png(pixels: Pixels) -> bytes:

@@ -1,7 +1,7 @@
 """Closes the record of each request: status, bytes and duration go to metrics and log."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,12 +37,12 @@ class AccessLog:
             return
         record = record_of(scope)
 
-        async def send_and_count(message: Message) -> None:
+        def send_and_count(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
             else:
                 record.sent_bytes += len(message.get("body", b""))
-            await send(message)
+            return send(message)  # not awaited here, which spares a coroutine
 
         try:
             await self._app(scope, receive, send_and_count)

@@ -4,7 +4,7 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,13 +40,13 @@ class RequestId:
         record = RequestRecord(self._request_id(headers), self._clock(), headers)
         scope[RECORD] = record
 
-        async def send_with_facts(message: Message) -> None:
+        def send_with_facts(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 facts = self._facts(record)
                 if record.close_connection or is_body_pending(receive) or self._draining():
                     facts.append((b"connection", b"close"))
                 message["headers"] = [*message["headers"], *facts]
-            await send(message)
+            return send(message)  # not awaited here, which spares a coroutine
 
         await self._app(scope, receive, send_with_facts)
 
