@@ -245,6 +245,8 @@ def _show_models(registry: Registry, metrics: Metrics) -> None:
             factors={dim: model.space.names[dim] for dim in model.space.relevant_dims.tolist()},
             low=model.space.low,
             high=model.space.high,
+            lanes=model.engine.plan.lanes,
+            threads=model.engine.plan.threads,
         )
         for model in registry.ready_models()
     ]

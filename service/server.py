@@ -205,10 +205,11 @@ def _welcome(registry: Registry, url: str, say: Callable[[str], None]) -> None:
     model = registry.get()
     n_relevant = len(model.space.relevant_dims)
     row = ",".join("0" * n_relevant)
+    plan = model.engine.plan
     say(
         f"rfvae {version('rfvae')} serves `{model.name}` version {model.version} ({n_relevant} "
         f"relevant of {model.space.latent_dim} dimensions) on {model.engine.providers[0]} "
-        f"with {model.engine.plan.lanes} lanes\n"
+        f"with {plan.lanes} lanes of {plan.threads} threads\n"
         f"Address  {url}   routes {url}/docs   stop with Ctrl-C\n"
         f"Try\n{_examples(url, model.manifest, row)}"
     )

@@ -344,18 +344,28 @@ def seen() -> list[Json]:
                     format="table",
                     instant=True,
                 ),
-                target(
-                    f"max by (model) (rfvae_relevant_dims{{{MODEL}}})", format="table", instant=True
+                *(
+                    target(f"max by (model) ({metric}{{{MODEL}}})", format="table", instant=True)
+                    for metric in (
+                        "rfvae_relevant_dims",
+                        "rfvae_model_lanes",
+                        "rfvae_model_threads",
+                    )
                 ),
             ],
-            description="Versions that answer, what runs them, on how many instances.",
+            description="Versions that answer, what runs them, on how many instances, how wide.",
             transformations=[
-                {"id": "merge", "options": {}},  # one table of both queries
+                {"id": "merge", "options": {}},  # one table of all queries
                 {
                     "id": "organize",
                     "options": {
                         "excludeByName": {"Time": True},
-                        "renameByName": {"Value #A": "instances", "Value #B": "relevant dims"},
+                        "renameByName": {
+                            "Value #A": "instances",
+                            "Value #B": "relevant dims",
+                            "Value #C": "lanes",
+                            "Value #D": "threads a lane",
+                        },
                     },
                 },
             ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from service.runtime.threads import Device
 
 # A row through both graphs that takes longer would keep the event loop from its other work.
 INLINE_MOST_S = 0.003
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,11 @@ def load_model(found: FoundVersion, options: LoadOptions) -> ServedModel:
         batch_sizes=_powers_of_two(options.batching.max_batch_rows),
         cache_folder=options.cache_folder,
         cuda_graphs=options.cuda_graphs,
+    )
+    _log.info(
+        "model_opened model=%s version=%d provider=%s lanes=%d threads=%d spinning=off budget=%r",
+        *(manifest.name, manifest.version, engine.providers[0]),
+        *(engine.plan.lanes, engine.plan.threads, engine.plan.reason),
     )
     tolerance = max(options.tolerance, manifest.parity.tolerance)
     self_test = engine.self_test(load_golden(found.folder), tolerance=tolerance)

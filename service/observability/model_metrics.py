@@ -22,6 +22,7 @@ class ReadyModel:
     Args:
         factors: the names of the relevant dimensions.
         low, high: (latent_dim,) 1 and 99 % quantiles.
+        lanes: batches at a time; `threads` inside each.
     """
 
     name: str
@@ -30,6 +31,8 @@ class ReadyModel:
     factors: Mapping[int, str]
     low: Floats
     high: Floats
+    lanes: int = 1
+    threads: int = 1
 
 
 @dataclass(slots=True)
@@ -81,6 +84,18 @@ class ModelMetrics:
             "rfvae_factor_info",
             "1 for each relevant dimension of the highest version that can answer, with its name",
             ["model", "dim", "name"],
+            registry=registry,
+        )
+        self._lanes = Gauge(
+            "rfvae_model_lanes",
+            "Batches of the model that run at the same time, count",
+            ["model"],
+            registry=registry,
+        )
+        self._threads = Gauge(
+            "rfvae_model_threads",
+            "Threads inside one batch of the model, count",
+            ["model"],
             registry=registry,
         )
         self._loads = Counter(
@@ -159,6 +174,8 @@ class ModelMetrics:
     def _add(self, model: ReadyModel) -> None:
         self.flush()
         self._relevant_dims.labels(model.name).set(len(model.factors))
+        self._lanes.labels(model.name).set(model.lanes)
+        self._threads.labels(model.name).set(model.threads)
         self._factor_info.remove_by_labels({"model": model.name})
         for dim, name in model.factors.items():
             self._factor_info.labels(model.name, str(dim), name).set(1)
@@ -173,7 +190,8 @@ class ModelMetrics:
         del self._drifts[name]
         for several in (self._factor_info, self._out_of_range, self._loads):
             several.remove_by_labels({"model": name})
-        for series in (self._ready, self._relevant_dims, self._novelty, self._images):
+        numbers = (self._ready, self._relevant_dims, self._lanes, self._threads)
+        for series in (*numbers, self._novelty, self._images):
             series.remove(name)
 
     def _show_infos(self, infos: set[tuple[str, str, str]]) -> None:

@@ -58,6 +58,17 @@ async def test_loaded_model_says_what_it_is(found: FoundVersion) -> None:
     await model.drain()
 
 
+def test_loading_says_where_and_how_wide_the_model_runs_and_why(
+    found: FoundVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        _loaded(found)
+    assert (
+        "model_opened model=tiny version=1 provider=CPUExecutionProvider lanes=2 threads=1 "
+        "spinning=off budget='affinity "
+    ) in caplog.text
+
+
 def test_space_holds_the_manifests_dimensions(found: FoundVersion) -> None:
     space = latent_space(load_manifest(found.folder))
     assert space.relevant_dims.tolist() == [2, 0]

@@ -17,7 +17,14 @@ def _model(
 ) -> ReadyModel:
     bound = np.ones(3, np.float32)
     return ReadyModel(
-        name, version, "cpu", factors=dict(enumerate(factors)), low=-bound, high=bound
+        name,
+        version,
+        "cpu",
+        factors=dict(enumerate(factors)),
+        low=-bound,
+        high=bound,
+        lanes=4,
+        threads=2,
     )
 
 
@@ -37,6 +44,8 @@ def test_model_metrics_show_a_ready_model(registry: CollectorRegistry) -> None:
     assert registry.get_sample_value("rfvae_model_info", info) == 1
     assert registry.get_sample_value("rfvae_model_ready", {"model": "tiny"}) == 1
     assert registry.get_sample_value("rfvae_relevant_dims", {"model": "tiny"}) == 2
+    assert registry.get_sample_value("rfvae_model_lanes", {"model": "tiny"}) == 4
+    assert registry.get_sample_value("rfvae_model_threads", {"model": "tiny"}) == 2
     out_of_range = {"model": "tiny", "dim": "2"}
     assert registry.get_sample_value("rfvae_latent_out_of_range_total", out_of_range) == 0
 
