@@ -1,11 +1,13 @@
 """Probes that do not lie, before, during and after the models' first load."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import onnxruntime
 import pytest
 
 from service.app import create_app
@@ -67,6 +69,20 @@ async def test_readyz_says_why_the_models_cannot_be_loaded(
     assert ready.status_code == 503
     assert "a repository must hold NAME/VERSION/manifest.json" in ready.json()["reasons"][0]
     assert live.status_code == 200
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+async def test_readyz_says_that_the_asked_device_is_not_in_use(
+    start_service: StartService, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    async with start_service(device=device) as started:
+        ready = await started.client.get("/readyz")
+        encode = await started.client.post("/encode", content=b"")
+
+    assert ready.status_code == 503
+    assert re.search(rf"`device` is `{device}`, which needs \w+", ready.json()["reasons"][0])
+    assert (encode.status_code, encode.json()["type"]) == (503, "urn:rfvae:problem:not-ready")
 
 
 async def test_readyz_turns_away_while_draining(start_service: StartService) -> None:
