@@ -13,6 +13,7 @@ from rich.table import Table
 from onnx_export.errors import ExportError
 from onnx_export.forms import MAX_ERROR_PERCENT, Precision, Target
 from service.errors import ServiceError
+from training.cli import is_ours
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ def main(arguments: list[str] | None = None) -> None:
         app(args=arguments, prog_name="rfvae-export")
     except (ExportError, TrainingError, ServiceError) as error:
         _fail(str(error))
+    except ModuleNotFoundError as error:
+        if is_ours(error.name):
+            raise
+        _fail(f"`{error.name}` is not installed: pip install 'rfvae[cpu,train,export]'")
     except OSError as error:
         _fail(f"{error.strerror or error}: `{error.filename}`")
 

@@ -188,6 +188,13 @@ def main(arguments: list[str] | None = None) -> None:
         app(args=arguments, prog_name="rfvae-train")
     except TrainingError as error:
         _fail(str(error), exit_code=error.exit_code)
+    except ModuleNotFoundError as error:
+        if is_ours(error.name):
+            raise
+        _fail(
+            f"`{error.name}` is not installed: pip install 'rfvae[cpu,train]'",
+            exit_code=TrainingError.exit_code,
+        )
     except OSError as error:
         _fail(f"{error.strerror or error}: `{error.filename}`", exit_code=TrainingError.exit_code)
     except (MemoryError, RuntimeError) as error:
@@ -195,6 +202,11 @@ def main(arguments: list[str] | None = None) -> None:
         if shortage is None:
             raise
         _fail(shortage, exit_code=TrainingError.exit_code)
+
+
+def is_ours(module: str | None) -> bool:
+    """Whether a module belongs to this project, so that its absence is no one's installation."""
+    return (module or "training").split(".")[0] in {"training", "onnx_export", "service"}
 
 
 def _shortage(error: Exception) -> str | None:

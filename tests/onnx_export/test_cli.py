@@ -113,3 +113,14 @@ def test_cli_with_an_unknown_precision_exits_with_2(
 def test_cli_help_does_not_wait_for_torch() -> None:
     program = "import sys, onnx_export.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_cli_without_torch_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None; from onnx_export.cli import main; "
+        "main(['run', '--to', 'models'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert done.stderr == "error: `torch` is not installed: pip install 'rfvae[cpu,train,export]'\n"

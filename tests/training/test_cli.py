@@ -373,3 +373,13 @@ def test_datasets_explains_what_it_cannot_draw(
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(command, "--help") == 0
     assert "Usage: rfvae-train" in capsys.readouterr().out
+
+
+def test_cli_without_torch_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None; from training.cli import main; main(['datasets'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert done.stderr == "error: `torch` is not installed: pip install 'rfvae[cpu,train]'\n"
