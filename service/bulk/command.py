@@ -58,8 +58,8 @@ def encode_all(options: BulkOptions, settings: Settings, *, on_ray: bool = False
             return _encode(options, settings, on_ray=on_ray)
     except OSError as error:
         raise ServiceError(
-            f"`{error.filename or options.out}` cannot be read or written: {error.strerror}; what "
-            "is done is kept, and the same command goes on with it"
+            f"`{error.filename or options.out}` cannot be read or written: {error.strerror}; "
+            "finished parts are kept, and the same command goes on from them"
         ) from None
 
 
