@@ -8,12 +8,12 @@ import itertools
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from training.config import Config
 from training.errors import ConfigError
 from training.likelihood import Bernoulli, Likelihood, make_likelihood
+from training.upsampling import UpConv2d
 
 LARGEST_GRID = 7  # side of the smallest feature map, at most
 SMALLEST_SIDE = LARGEST_GRID + 1
@@ -75,10 +75,6 @@ class VAE(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """(batch, latent_dim) -> mean samples (batch, *image_shape); images in [0, 1]."""
         return self.likelihood.mean(self.decode_logits(z))
-
-    def reconstruction_loss(self, z: Tensor, images: Tensor) -> Tensor:
-        """-ln p(images | z), (batch,), nats per image."""
-        return self.likelihood.reconstruction_loss(self.decode_logits(z), images)
 
 
 def make_vae(config: Config, image_shape: SampleShape) -> VAE:
@@ -150,36 +146,6 @@ def kernel_size(side: int) -> int:
     return 4 if side % 2 == 0 else 3
 
 
-FEW_CHANNELS = 3
-
-
-class FoldedConvTranspose2d(nn.ConvTranspose2d):
-    """A transposed convolution to few channels, faster while it trains on a CPU.
-
-    Its columns are one matrix product, which is added up into the image: the same products and
-    sums, in two thirds of the time where a pixel has few of them. In evaluation mode it is the
-    plain layer, so that an export holds one.
-    """
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """(batch, channels in, height, width) -> (batch, channels out, 2 height, 2 width)."""
-        if not self.training or x.device.type != "cpu" or output_size is not None:
-            return super().forward(x, output_size)
-        batch, inner, height, width = x.shape
-        rows = x.permute(0, 2, 3, 1).reshape(-1, inner)  # (batch * height * width, channels in)
-        columns = (rows @ self.weight.reshape(inner, -1)).view(batch, height * width, -1)
-        side = tuple(2 * (length - 1) - 2 + self.kernel_size[0] for length in x.shape[2:])
-        folded = F.fold(columns.transpose(1, 2), side, self.kernel_size, stride=2, padding=1)
-        assert self.bias is not None
-        return folded + self.bias.view(-1, 1, 1)
-
-
-def upsampling(inner: int, outer: int, kernel: int) -> nn.ConvTranspose2d:
-    """Doubles the height and width; by the faster way where there is one."""
-    layer = FoldedConvTranspose2d if outer <= FEW_CHANNELS else nn.ConvTranspose2d
-    return layer(inner, outer, kernel, stride=2, padding=1)
-
-
 def conv_networks(
     shape: SampleShape, *, latent_dim: int, hidden_units: int
 ) -> tuple[nn.Sequential, nn.Sequential]:
@@ -193,7 +159,7 @@ def conv_networks(
     up: list[nn.Module] = []
     for (outer, inner), kernel in zip(itertools.pairwise(channels), kernels, strict=True):
         down += [nn.Conv2d(outer, inner, kernel, stride=2, padding=1), nn.ReLU()]
-        up = [nn.ReLU(), upsampling(inner, outer, kernel), *up]
+        up = [nn.ReLU(), UpConv2d(inner, outer, kernel), *up]
     grid = (channels[-1], sides[-1], sides[-1])
     encoder = nn.Sequential(
         *down,

@@ -138,7 +138,8 @@ def test_batch_of_one_keeps_its_axis(shape: tuple[int, ...]) -> None:
     mu, logvar = vae.encode(torch.rand(1, *shape))
     assert mu.shape == logvar.shape == (1, 4)
     assert vae.decode(mu).shape == (1, *shape)
-    assert vae.reconstruction_loss(mu, torch.rand(1, *shape)).shape == (1,)
+    loss = vae.likelihood.reconstruction_loss(vae.decode_logits(mu), torch.rand(1, *shape))
+    assert loss.shape == (1,)
 
 
 def test_second_batch_is_a_whole_one(make_config: MakeConfig) -> None:
