@@ -17,6 +17,7 @@ from typing import Any
 import onnxruntime as ort
 
 from service.errors import ArtifactError, DeviceUnavailable
+from service.runtime.libraries import CUDA_LIBRARIES, CUDA_WHEELS, load_libraries
 from service.runtime.tensorrt import ProfileShapes, cache_options, prepare_tensorrt
 from service.runtime.threads import Device
 
@@ -103,8 +104,9 @@ def _load_libraries(device: Device) -> str:
     if device == "cpu":
         return ""
     _require_built_in(CUDA if device == "cuda" else TENSORRT, device)
+    load_libraries(*CUDA_WHEELS, CUDA_LIBRARIES)
     with redirect_stdout(io.StringIO()) as printed:
-        ort.preload_dlls()
+        ort.preload_dlls()  # finds them loaded, or elsewhere, or says what is missing
     if device == "tensorrt":
         prepare_tensorrt()
     return next(iter(printed.getvalue().splitlines()), "")

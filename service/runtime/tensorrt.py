@@ -12,11 +12,11 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from service.errors import DeviceUnavailable
+from service.runtime.libraries import load_libraries
 
 LIBRARIES = ("libnvinfer", "libnvinfer_plugin", "libnvonnxparser")  # in the order of their needs
 MAIN_LIBRARIES = ("libnvinfer.so.10", "libnvinfer.so.11")  # ONNX Runtime 1.31 is linked with 10
@@ -53,9 +53,7 @@ def default_cache_folder() -> Path:
 def prepare_tensorrt() -> None:
     """Load the libraries that came as a wheel, which no path of the loader leads to."""
     os.environ.setdefault(*NO_TF32)  # has no provider option; read when an engine is built
-    for path in _libraries_of_the_wheel():
-        with suppress(OSError):  # then the provider does not start, and that is an error
-            ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    load_libraries(WHEEL, ".", LIBRARIES)
 
 
 def cache_options(root: Path, model: Path | bytes, *, ort_version: str) -> dict[str, str]:
@@ -119,14 +117,3 @@ def gpu_in_use(driver: Path = NVIDIA_DRIVER) -> str:
         models.append(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
         return ", ".join(models)
     return models[0] if models else "unknown"
-
-
-def _libraries_of_the_wheel() -> list[Path]:
-    found = find_spec(WHEEL)
-    folders = found.submodule_search_locations if found else None
-    return [
-        path
-        for folder in folders or ()
-        for name in LIBRARIES
-        for path in sorted(Path(folder).glob(f"{name}.so.*"))
-    ]

@@ -118,22 +118,10 @@ def test_gpu_is_named_by_its_model_and_of_several_by_which_is_visible(
     assert gpu_in_use(tmp_path) == named
 
 
-def test_libraries_of_the_wheel_are_loaded_main_one_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "tensorrt_libs"
-    package.mkdir()
-    for name in ("__init__.py", "libnvonnxparser.so.10", "libnvinfer.so.10", "libother.so"):
-        (package / name).touch()
-    loaded: list[str] = []
-
-    def load(path: str, mode: int) -> Any:
-        loaded.append(Path(path).name)
-        raise OSError("not a library")
-
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(tensorrt.ctypes, "CDLL", load)
+def test_tensorrt_loads_its_wheel_and_builds_without_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(tensorrt, "load_libraries", lambda *args: asked.append(args))
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     prepare_tensorrt()
-    assert loaded == ["libnvinfer.so.10", "libnvonnxparser.so.10"]
+    assert asked == [("tensorrt_libs", ".", ("libnvinfer", "libnvinfer_plugin", "libnvonnxparser"))]
     assert os.environ.pop("NVIDIA_TF32_OVERRIDE") == "0"
