@@ -92,6 +92,7 @@ class Server(uvicorn.Server):
                 http=protocol,
                 ws="none",
                 lifespan="on",
+                interface="asgi3",  # or uvicorn guesses from how the application is written
                 log_config=None,
                 access_log=False,
                 server_header=False,
