@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.call import Service
 from service.api.compare import compare_routes
@@ -54,6 +54,19 @@ _DESCRIPTION = (
 )
 
 
+class App(FastAPI):
+    """Hands requests to the layers at once, without what FastAPI and Starlette do before."""
+
+    layers: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["app"] = self  # the router looks whether it is there
+            await self.layers(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def create_app(
     settings: Settings,
     registry: Registry | None = None,
@@ -81,7 +94,7 @@ def create_app(
         lifecycle=Lifecycle(),
         metrics=metrics,
     )
-    app = FastAPI(
+    app = App(
         title="RF-VAE",
         version=version("rfvae"),
         description=_DESCRIPTION,
@@ -95,7 +108,7 @@ def create_app(
     install_openapi(app)
     if settings.asks_for_keys:
         describe_keys(app, exempt_from(routes, settings.auth_exempt))
-    app.middleware_stack = _layers(routes, app.router, service, tracing)
+    app.layers = app.middleware_stack = _layers(routes, app.router, service, tracing)
     return app
 
 
