@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,33 +22,46 @@ TRAVERSAL_IMAGES = 25
 PERCENTS = (1, 5, 25, 50, 75, 95, 99)
 
 
+@dataclass(frozen=True)
+class MeasuredDecoder:
+    """The decoder in the units of the votes.
+
+    Attributes:
+        decode: Pixels in [0, 1]; columns, which have any unit, in their standard deviations.
+        n_pixels: Of an image.
+    """
+
+    decode: Decode
+    n_pixels: int | None
+
+
+def measured_decoder(vae: VAE, encoded: Encoded, source: ImageSource) -> MeasuredDecoder:
+    """Of a model in evaluation mode on the CPU; `encoded` is a sample of `source`."""
+    if len(vae.image_shape) == 3:
+        return MeasuredDecoder(vae.decode, vae.image_shape[1] * vae.image_shape[2])
+    spread = column_spread(source.images(encoded.indices))
+    return MeasuredDecoder(lambda z: vae.decode(z) / spread, None)
+
+
 def gather_evidence(
-    vae: VAE,
-    encoded: Encoded,
-    source: ImageSource,
-    *,
-    relevance: Tensor,
-    gate_votes: bool,
-    seed: int,
+    decoder: MeasuredDecoder, encoded: Encoded, *, relevance: Tensor, gate_votes: bool, seed: int
 ) -> list[Evidence]:
     """All witnesses on every dimension.
 
     Args:
-        vae: The model, in evaluation mode on the CPU.
-        encoded: A sample of images of `source`.
-        source: The images.
+        decoder: The model's.
+        encoded: A sample of images.
         relevance: (latent_dim,), in [0, 1].
         gate_votes: Whether the relevance says anything.
         seed: Of the information estimate.
     """
-    decode, n_pixels = _measured_decoder(vae, source, encoded)
     variances = encoded.mu.var(dim=0, correction=0)  # (latent_dim,)
     low, high = _range(encoded)
     sensitivity = decoder_sensitivity(
-        decode, _spread_rows(encoded.mu, SENSITIVITY_IMAGES), variances=variances
+        decoder.decode, _spread_rows(encoded.mu, SENSITIVITY_IMAGES), variances=variances
     )
     effects = traversal_effect(
-        decode, _spread_rows(encoded.mu, TRAVERSAL_IMAGES), low=low, high=high
+        decoder.decode, _spread_rows(encoded.mu, TRAVERSAL_IMAGES), low=low, high=high
     )
     information = dimension_information(encoded.mu.numpy(), encoded.logvar.numpy(), seed=seed)
     total = float(sensitivity.sum())
@@ -61,10 +75,10 @@ def gather_evidence(
             decoder_sensitivity=float(sensitivity[dim]),
             sensitivity_share=float(sensitivity[dim]) / total if total else 0.0,
             traversal_effect=float(effects[dim]),
-            n_pixels=n_pixels,
+            n_pixels=decoder.n_pixels,
             mutual_information=float(information[dim]),
         )
-        for dim in range(vae.latent_dim)
+        for dim in range(len(relevance))
     ]
 
 
@@ -88,14 +102,14 @@ def describe_evidence(evidence: Evidence, encoded: Encoded) -> dict[str, Any]:
     }
 
 
-def effects_on_columns(vae: VAE, encoded: Encoded, source: ImageSource) -> list[list[float]]:
+def effects_on_columns(decoder: MeasuredDecoder, encoded: Encoded) -> list[list[float]]:
     """For each dimension, how its sweep moves each column of a model of rows.
 
     In standard deviations of the column, from the 1 % to the 99 % quantile of mu.
     """
-    decode, _ = _measured_decoder(vae, source, encoded)
     low, high = _range(encoded)
-    found = column_effects(decode, _spread_rows(encoded.mu, TRAVERSAL_IMAGES), low=low, high=high)
+    latents = _spread_rows(encoded.mu, TRAVERSAL_IMAGES)
+    found = column_effects(decoder.decode, latents, low=low, high=high)
     return [[float(value) for value in row] for row in found]
 
 
@@ -103,17 +117,6 @@ def quantiles(values: Tensor) -> dict[str, float]:
     """By percent, as in the report."""
     found = np.percentile(values.double().numpy(), PERCENTS)
     return {str(percent): float(value) for percent, value in zip(PERCENTS, found, strict=True)}
-
-
-def _measured_decoder(vae: VAE, source: ImageSource, encoded: Encoded) -> tuple[Decode, int | None]:
-    """The decoder in the units of the votes, and the pixels of an image.
-
-    Pixels are in [0, 1]; columns, which have any unit, are brought to standard deviations.
-    """
-    if len(vae.image_shape) == 3:
-        return vae.decode, vae.image_shape[1] * vae.image_shape[2]
-    spread = column_spread(source.images(encoded.indices))
-    return (lambda z: vae.decode(z) / spread), None
 
 
 def _range(encoded: Encoded) -> tuple[Tensor, Tensor]:

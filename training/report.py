@@ -19,6 +19,7 @@ from training.evidence import (
     describe_evidence,
     effects_on_columns,
     gather_evidence,
+    measured_decoder,
     quantiles,
 )
 from training.figures import draw_report_figures
@@ -71,8 +72,9 @@ def relevance_report(
         `column_effects`: how its sweep moves them, in standard deviations of the column.
     """
     encoded = encode_with_elbo(vae, source, sample_indices(source.n_images, MAX_IMAGES, seed=seed))
+    decoder = measured_decoder(vae, encoded, source)
     evidence = gather_evidence(
-        vae, encoded, source, relevance=relevance, gate_votes=gate_votes, seed=seed
+        decoder, encoded, relevance=relevance, gate_votes=gate_votes, seed=seed
     )
     order = relevant_order(evidence)
     dims = [describe_evidence(one, encoded) for one in evidence]
@@ -90,7 +92,7 @@ def relevance_report(
     }
     if vectors := standardization_of(source):
         report["columns"] = list(vectors.columns)
-        for row, effects in zip(dims, effects_on_columns(vae, encoded, source), strict=True):
+        for row, effects in zip(dims, effects_on_columns(decoder, encoded), strict=True):
             row["column_effects"] = effects
     return report
 
