@@ -69,7 +69,12 @@ def choose_config(path: Path, explicit: Tables) -> Choice:
     for section in tables.keys() | explicit.keys() - {"data"}:
         merged[section] = _merged(tables.get(section, {}), explicit.get(section, {}))
     config = parse_config(merged, origin=f"the settings for `{path}`")
-    lines = [*_describe(source), *notes_on(source), *_describe_choices(config, explicit)]
+    samples = "rows" if len(source.image_shape) == 1 else "images"
+    lines = [
+        *_describe(source),
+        *notes_on(source),
+        *_describe_choices(config, explicit, samples=samples),
+    ]
     return Choice(config, lines)
 
 
@@ -129,7 +134,10 @@ def _look_at_folder(folder: Path) -> _Look:
             continue  # `open_images` names it, or leaves it out by choice.
         sides.append((image.height, image.width))
     if not sides:
-        raise DataError(f"none of a sample of the images in `{folder}` can be read")
+        raise DataError(
+            f"none of a sample of {len(spread(paths, PROBES))} images in `{folder}` can be read; "
+            "save them anew, or give another folder"
+        )
     return _Look(IMAGES, sides, 1 if looks_gray(paths) else 3)
 
 
@@ -174,17 +182,17 @@ def _values(images: torch.Tensor) -> str:
     return "black and white" if share > BINARY_SHARE else "with levels between"
 
 
-def _describe_choices(config: Config, explicit: Tables) -> list[str]:
+def _describe_choices(config: Config, explicit: Tables, *, samples: str) -> list[str]:
     lines = []
     if config.data.holdout:
         lines.append(
-            f"held out: {config.data.holdout:.0%} of the images, which training never sees; "
+            f"held out: {config.data.holdout:.0%} of the {samples}, which training never sees; "
             "`rfvae-train report` compares them"
         )
     lines.append(
         f"chosen: {config.model.latent_dim} latent dimensions, {config.run.steps:,} steps of "
-        f"{config.run.batch_size} images, {config.objective.likelihood} likelihood, schedules that "
-        f"open the gate at step {config.relevance.frozen_steps:,}"
+        f"{config.run.batch_size} {samples}, {config.objective.likelihood} likelihood, schedules "
+        f"that open the gate at step {config.relevance.frozen_steps:,}"
     )
     given = [
         f"{section}.{key}"

@@ -48,8 +48,10 @@ def draw_sheet(config: DataConfig, path: Path, *, seed: int = 0) -> None:
     """Draw a sheet of a set into a PNG file.
 
     Raises:
-        DataError: The set cannot be opened, or holds vectors.
+        DataError: The set cannot be opened or holds vectors, or the file is to be no PNG.
     """
+    if path.suffix.lower() != ".png":
+        raise DataError(f"a sheet is a PNG file: got `{path}`; choose a name that ends in `.png`")
     source = open_images(config)
     if len(source.image_shape) != 3:
         raise DataError(

@@ -9,7 +9,10 @@ from pydantic import AfterValidator
 Points = tuple[tuple[float, float], ...]
 
 
-def _ordered(schedule: float | Points) -> float | Points:
+def _checked(schedule: float | Points) -> float | Points:
+    values = [value for _, value in schedule] if isinstance(schedule, tuple) else [schedule]
+    if min(values, default=0) < 0:
+        raise ValueError(f"a weight or a rate must be 0 or more: got {min(values):g}")
     if isinstance(schedule, tuple):
         steps = [step for step, _ in schedule]
         if not steps or any(later <= earlier for earlier, later in itertools.pairwise(steps)):
@@ -20,7 +23,7 @@ def _ordered(schedule: float | Points) -> float | Points:
     return schedule
 
 
-Schedule = Annotated[float | Points, AfterValidator(_ordered)]
+Schedule = Annotated[float | Points, AfterValidator(_checked)]
 
 
 def schedule_value(schedule: float | Points, step: int) -> float:

@@ -126,6 +126,7 @@ def test_choose_config_takes_numbers_below_zero_for_vectors(tmp_path: Path) -> N
     assert (choice.config.data.name, choice.config.data.standardize) == ("vectors", True)
     assert choice.config.objective.likelihood == "gaussian"
     assert choice.lines[0].startswith("found 45 rows of 16 numbers")
+    assert "images" not in " ".join(choice.lines)
 
 
 def test_choose_config_reads_a_table(tmp_path: Path) -> None:
@@ -139,6 +140,22 @@ def test_choose_config_says_that_nothing_is_there(tmp_path: Path) -> None:
         choose_config(tmp_path / "none", {})
     with pytest.raises(DataError, match="holds no images"):
         choose_config(tmp_path, {})
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"none of a sample of 1 images .* save them anew"):
+        choose_config(tmp_path, {})
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_choose_config_needs_two_images_to_learn_from(make_folder: MakeFolder, n: int) -> None:
+    folder = make_folder([(40, 40)])
+    for path in sorted(folder.iterdir())[n:]:
+        path.unlink()
+    with pytest.raises(DataError) as caught:
+        choose_config(folder, {})
+    assert str(caught.value) == (
+        f"there must be 2 images or rows to learn from: `pictures` has {n}, and `data.holdout` = "
+        f"0.1 leaves {n - 1}; give more, or hold out none"
+    )
 
 
 def test_recipe_is_the_same_shape_at_any_length() -> None:

@@ -303,6 +303,7 @@ def test_run_needs_nothing_but_a_folder_of_images(
     assert lines[-1] == f"Saved in {out}. Next: rfvae-train report {out}"
     assert call("report", out) == 0
     assert call("resume", out, "--steps", 4) == 0
+    assert capsys.readouterr().out.endswith(f"Next: rfvae-train report {out}\n")
 
 
 def test_run_on_a_folder_takes_the_rest_from_a_config(
@@ -357,6 +358,7 @@ def test_datasets_draws_a_sheet_of_one_set(
     ("arguments", "code", "text"),
     [
         (["--out", "sheet.png"], 2, "a sheet needs the NAME of a set"),
+        (["xy-object", "--out", "sheet.doc"], 1, "a sheet is a PNG file: got `sheet.doc`"),
         (["cars"], 1, "got `cars`; choose one of them"),
         (["linear-gaussian", "--out", "sheet.png"], 1, "only images can be drawn"),
         (["xy-object", "--size", "48", "--out", "sheet.png"], 1, "drawn at one of the sizes"),

@@ -40,6 +40,8 @@ def test_config_toml_reads_back_to_an_equal_config(tmp_path: Path) -> None:
         ("run.device=tpu", "`run.device`: input should be 'auto', 'cpu' or 'cuda': got 'tpu'"),
         ("objective.tc_weight=nan", "`objective.tc_weight`: input should be a finite number"),
         ("objective.tc_weight=[[5, 1], [5, 2]]", "with rising steps"),
+        ("objective.tc_weight=-1", "`objective.tc_weight`: a weight or a rate must be 0 or more"),
+        ("optimizer.learning_rate=[[0, 1], [9, -2]]", "must be 0 or more: got -2"),
         ("objective.tc_weight=[]", "a schedule is a number or [step, value] points"),
         ("relevance.initial=1", "a learned relevance starts strictly between 0 and 1"),
         ("relevance.initial=[0.5, 0.5]", "one per dimension: got 2 values"),

@@ -26,6 +26,7 @@ USUAL_KEYS = ("images", "imgs", "data", "x")
 _LOCAL_HEADER = 30  # bytes of a zip member's header before its name
 # What torch's restricted unpickler raises on what it does not know.
 _UNSAFE = (pickle.UnpicklingError, AttributeError, IndexError, TypeError)
+_NPY_MAGIC = b"\x93NUMPY"
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -70,6 +71,11 @@ def open_array(path: Path, *, key: str | None = None) -> Rows:
         rows: Rows = openers[path.suffix.lower()](path, key)
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, RuntimeError) as error:
         raise DataError(f"`{path}` cannot be read: {error}; restore it from its source") from error
+    if 0 in (rows.shape or (0,)):
+        raise DataError(
+            f"an array of samples has one in each row: `{path}` has the shape {rows.shape}; choose "
+            "another array with `data.key`, or convert it"
+        )
     return _in_memory(rows)
 
 
@@ -154,6 +160,9 @@ class JoinedRows:
 def _open_npy(path: Path, key: str | None) -> Rows:
     if key is not None:
         raise DataError(f"an npy file holds one array: leave out `data.key` for `{path}`")
+    with path.open("rb") as file:
+        if file.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
+            raise ValueError("it does not begin as an npy file does")
     array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
 

@@ -19,6 +19,7 @@ DSPRITES = ("dsprites", "oval-dsprites")
 IMAGES, VECTORS = "images", "vectors"
 _FOLDERS = ("celeba", "3dchairs")
 LISTED = 5  # names in a message
+LEAST = 2  # of one, nothing varies
 
 
 def open_images(
@@ -31,12 +32,19 @@ def open_images(
         standardization: Of vectors: that of a run, in the place of the table's own.
 
     Raises:
-        DataError: The name is unknown, or the file is not what the name promises.
+        DataError: The name is unknown, the file is not what the name promises, or too few are left.
     """
     whole = _open_whole(config, standardization)
-    if config.holdout == 0:
-        return whole
-    return Part(whole, split_indices(whole.n_images, config.holdout)[0])
+    part = whole
+    if config.holdout:
+        part = Part(whole, split_indices(whole.n_images, config.holdout)[0])
+    if part.n_images < LEAST:
+        raise DataError(
+            f"there must be {LEAST} images or rows to learn from: `{whole.name}` has "
+            f"{whole.n_images}, and `data.holdout` = {config.holdout:g} leaves {part.n_images}; "
+            "give more, or hold out none"
+        )
+    return part
 
 
 def open_held_out(config: DataConfig) -> ImageSource | None:

@@ -200,7 +200,7 @@ def _read_csv(path: Path) -> tuple[list[str], Cells]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"`{path}` is no CSV file in UTF-8: {error}") from error
     if not rows:
-        raise DataError(f"`{path}` is empty: a CSV file has a header and one row an image")
+        raise DataError(f"`{path}` is empty: a CSV file has a header and one row a sample")
     width = len(rows[0])
     for number, row in enumerate(rows, start=1):
         if len(row) != width:
@@ -228,7 +228,10 @@ def _from_parquet(path: Path) -> NumberTable:
     try:
         table = parquet.read_table(path)
     except (ArrowInvalid, OSError) as error:
-        raise DataError(f"`{path}` cannot be read as Parquet: {error}") from error
+        raise DataError(
+            f"`{path}` cannot be read as Parquet: {str(error).rstrip('.')}; restore it from its "
+            "source"
+        ) from error
     columns = [_column(column) for column in table.columns]
     return NumberTable(tuple(table.column_names), np.stack(columns, axis=1))
 

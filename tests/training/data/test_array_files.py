@@ -102,6 +102,21 @@ def test_open_array_says_that_a_file_is_missing_or_of_another_kind(tmp_path: Pat
         open_array(tmp_path / "a.doc")
 
 
+@pytest.mark.parametrize("shape", [(), (0, 4, 4)])
+def test_open_array_explains_an_array_without_rows(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = write(tmp_path / "a.npy", np.zeros(shape))
+    with pytest.raises(DataError, match=r"one in each row: .* has the shape") as caught:
+        open_array(path)
+    assert str(shape) in str(caught.value)
+
+
+def test_open_array_never_advises_to_unpickle(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"nothing that anyone can read")
+    with pytest.raises(DataError, match="does not begin as an npy file does; restore it"):
+        open_array(path)
+
+
 class Bomb:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return pytest.fail, ("a file's code was run",)
