@@ -62,9 +62,7 @@ def run(
     else:
         assert config is not None
         settings = load_config(config, changes)
-    has_labels = data is None or settings.data.factors is not None
-    status = start_run(settings, out, console=_console())
-    _end(status, out, following="evaluate" if has_labels else "report")
+    _end(start_run(settings, out, console=_console()), out)
 
 
 @app.command()
@@ -248,8 +246,14 @@ def _choose(config: Path | None, data: Path, changes: list[str]) -> "Config":
     return choice.config
 
 
-def _end(status: str, folder: Path, *, following: str = "evaluate") -> None:
+def _end(status: str, folder: Path) -> None:
+    from training.run_folder import RunFolder
+
+    if status == "followed":
+        return
     if status == "interrupted":
         _say(f"Stopped and saved. Next: rfvae-train resume {folder}")
         raise typer.Exit(INTERRUPTED)
+    has_factors = RunFolder(folder).read_info()["data"]["factor_names"] is not None
+    following = "evaluate" if has_factors else "report"
     _say(f"Saved in {folder}. Next: rfvae-train {following} {folder}")

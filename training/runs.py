@@ -31,7 +31,11 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def start_run(config: Config, out: Path, *, console: Console) -> str:
-    """Train from step 0 into a new folder; returns the status, `finished` or `interrupted`."""
+    """Train from step 0 into a new folder.
+
+    Returns:
+        `finished` or `interrupted`; `followed` in every process but the first, which alone writes.
+    """
     ranks, device = join(config, console)
     console = console if ranks.rank == 0 else Console(quiet=True)
     images = _open_images(config, console)
@@ -49,6 +53,9 @@ def start_run(config: Config, out: Path, *, console: Console) -> str:
 
 def resume_run(run_dir: Path, *, steps: int | None, console: Console) -> str:
     """Go on from the folder's checkpoint as if never stopped; `steps` sets another end.
+
+    Returns:
+        As `start_run`.
 
     Raises:
         RunError: There is nothing left to do, or the folder is not that of a run.
@@ -96,7 +103,7 @@ def _follow(state: TrainingState, images: ImageSource, config: Config) -> str:
     """What every rank but the first does: the same steps, and nothing is written."""
     with stop_on_signals() as should_stop:
         fit(state, images, config=config, hooks=Hooks(should_stop=should_stop))
-    return "finished" if state.step == config.run.steps else "interrupted"
+    return "followed"
 
 
 def _train(
