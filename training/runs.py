@@ -38,11 +38,11 @@ def start_run(config: Config, out: Path, *, console: Console) -> str:
     """
     ranks, device = join(config, console)
     console = console if ranks.rank == 0 else Console(quiet=True)
-    images = _open_images(config, console)
     folder = RunFolder(out)
+    _require_free(folder, ranks)
+    images = _open_images(config, console)
     if ranks.rank > 0:
         return _follow(_state(config, images.image_shape, ranks, device), images, config)
-    folder.require_free()
     state = _state(config, images.image_shape, ranks, device)  # Fails before there is a folder.
     folder.create()
     with folder.lock():
@@ -89,6 +89,18 @@ def resume_run(run_dir: Path, *, steps: int | None, console: Console) -> str:
         console.print(f"Resuming at step {state.step:,}", highlight=False)
         info |= {"steps": config.run.steps} | _place(device)
         return _train(folder, state, images, config=config, info=info, console=console)
+
+
+def _require_free(folder: RunFolder, ranks: Ranks) -> None:
+    """The first process looks, and all of them stop, so that none waits for it."""
+    refusal = None
+    if ranks.rank == 0:
+        try:
+            folder.require_free()
+        except RunError as error:
+            refusal = error
+    if ranks.any(refusal is not None):
+        raise refusal or RunError(f"the first process cannot use the run folder `{folder.path}`")
 
 
 def _state(

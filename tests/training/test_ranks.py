@@ -27,7 +27,7 @@ from training.config import load_config
 from training.runs import start_run
 for name in sys.argv[1:]:
     path = Path(name)
-    start_run(load_config(path), path.with_suffix(""), console=Console())
+    print(start_run(load_config(path), path.with_suffix(""), console=Console()), file=sys.stderr)
 """
 
 
@@ -44,8 +44,8 @@ def members(make_config: MakeConfig) -> dict[str, Config]:
     }
 
 
-def distribute(configs: dict[str, Config], folder: Path) -> str:
-    """Train each in two processes; returns what they printed."""
+def distribute(configs: dict[str, Config], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Train each in two processes."""
     script = folder / "train.py"
     script.write_text(SCRIPT)
     paths = []
@@ -53,15 +53,13 @@ def distribute(configs: dict[str, Config], folder: Path) -> str:
         paths.append(folder / f"{name}.toml")
         paths[-1].write_text(config_toml(config))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
+    return subprocess.run(
         [*torchrun, str(script), *map(str, paths)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def tensors(run_dir: Path) -> dict[str, Tensor]:
@@ -72,8 +70,12 @@ def test_two_processes_train_what_one_trains_and_one_goes_on(
     tmp_path: Path, make_config: MakeConfig
 ) -> None:
     configs = members(make_config)
-    printed = distribute(configs, tmp_path)
+    done = distribute(configs, tmp_path)
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout
     assert printed.count("Device: CPU, 1 thread") == len(configs)
+    endings = [line for line in done.stderr.splitlines() if line in ("finished", "followed")]
+    assert sorted(endings) == ["finished"] * len(configs) + ["followed"] * len(configs)
     assert printed.count("Processes: 2, each on an equal part of every batch") == len(configs)
     for name, config in configs.items():
         start_run(config, tmp_path / "alone" / name, console=Console(quiet=True))
@@ -84,6 +86,19 @@ def test_two_processes_train_what_one_trains_and_one_goes_on(
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         assert len(lines) == 1
     assert resume_run(tmp_path / "rf-vae", steps=6, console=Console(quiet=True)) == "finished"
+
+
+@pytest.mark.slow
+def test_two_processes_both_refuse_a_folder_that_is_not_empty(
+    tmp_path: Path, make_config: MakeConfig
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("keep me")
+    done = distribute({"run": make_config()}, tmp_path)
+    assert done.returncode == 1
+    assert "a run needs a new or empty folder" in done.stderr
+    assert "the first process cannot use the run folder" in done.stderr
+    assert "Connection closed" not in done.stderr
 
 
 def test_launch_refuses_a_batch_that_cannot_be_divided(make_config: MakeConfig) -> None:
