@@ -1,41 +1,42 @@
-"""Our service against plain FastAPI and a bare onnxruntime loop: one encoder, one run, in turns.
+"""Our service against plain FastAPI, a bare onnxruntime loop and others: one encoder, in turns.
 
     .venv/bin/python benchmarks/serving.py [--rounds 3] [--seconds 2] [--save]
+    .venv/bin/python benchmarks/serving.py --with litserve triton --save
 
 Real HTTP over loopback from wrk (closed loop, one thread, on the same cores); Debian's package is
-unpacked into .make/wrk where wrk is not installed. Prints medians over rounds; the last line is
-JSON.
+unpacked into .make/wrk where wrk is not installed. LitServe and Triton are installed into
+environments of their own in the user's cache. Every system answers for the same picture first, and
+must agree. Prints medians over rounds; the last line is JSON, which `--save` keeps in
+benchmarks/results/serving.json, from where it writes the table of service/README.md.
 """
 
 import argparse
-import base64
+import datetime
 import json
 import os
-import shutil
-import signal
+import platform
 import statistics
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-import urllib.request
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from served import as_npy, as_png, free_port, machine
+import wrk
+from served import as_npy, as_png
+from serving_table import write_table
+from systems.environments import PACKAGES
+from systems.process import ENCODER, MODEL, System
+from systems.start import STARTS
 
 from service.runtime.sessions import open_session
 
 ROOT = Path(__file__).parents[1]
-MODEL = ROOT / "service/bundled/oval-dsprites/1"
-UNPACKED = ROOT / ".make/wrk"
-PNG, NPY, JSON = "image/png", "application/x-npy", "application/json"
-DONE = """done = function(s, l, r) io.write(string.format(
-'{"requests":%d,"us":%d,"errors":%d,"p50":%f,"p99":%f}', s.requests, s.duration,
-s.errors.connect+s.errors.read+s.errors.write+s.errors.status+s.errors.timeout,
-l:percentile(50)/1000, l:percentile(99)/1000)) end
-"""
+RESULT = ROOT / "benchmarks/results/serving.json"
+PNG, NPY = "image/png", "application/x-npy"
+IDLE_S = 3.0
 # name: path, content type, clients, images a request
 LOADS = {
     **{f"png_{n}": ("/encode", PNG, n, 1) for n in (1, 8, 32, 64)},
@@ -44,21 +45,40 @@ LOADS = {
     "traverse_1": ("/traverse?dims=all&steps=11", PNG, 1, 1),
 }
 Figures = dict[str, float]
+Round = dict[str, dict[str, Figures]]
 
 
 def main() -> None:
     """Measure and print."""
     options = _parse()
-    with tempfile.TemporaryDirectory() as folder:
-        servers = [start_ours(), start_plain()]
-        try:
-            rounds = [measure(servers, options, Path(folder)) for _ in range(options.rounds)]
-        finally:
-            for server in servers:
-                server.stop()
-    figures = report(rounds)
+    load_average = [os.getloadavg()[0]]
+    systems: list[System] = []
+    try:
+        for name in ("ours", "plain", *options.others):
+            systems.append(STARTS[name]())
+        require_agreement(systems)
+        idle = idle_percent(systems)
+        rounds = [measure(systems, options) for _ in range(options.rounds)]
+        memory = {system.name: round(system.memory_mib(), 1) for system in systems}
+    finally:
+        for system in systems:
+            system.stop()
+    load_average.append(os.getloadavg()[0])
+    result = {
+        "machine": f"{machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}",
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "load_average": [round(value, 2) for value in load_average],
+        "versions": versions(options.others),
+        "memory_mib": memory,
+        "idle_cpu_percent": idle,
+        **report(rounds),
+    }
+    print(json.dumps(result))
     if options.save:
-        (ROOT / "benchmarks/results/serving.json").write_text(json.dumps(figures, indent=2) + "\n")
+        RESULT.write_text(json.dumps(result, indent=1) + "\n")
+        write_table(result)
 
 
 def _parse() -> argparse.Namespace:
@@ -66,100 +86,53 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2, help="of one load in one round")
     parser.add_argument("--loads", nargs="+", default=list(LOADS), choices=LOADS)
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/serving.json")
+    parser.add_argument(
+        "--with", dest="others", nargs="+", default=[], choices=PACKAGES, help="further systems"
+    )
+    parser.add_argument("--save", action="store_true", help="keep the result and write the table")
     return parser.parse_args()
 
 
-class Server:
-    """A system in a session of its own, so that its processes can be found and stopped."""
-
-    def __init__(self, name: str, command: list[str], port: int, **environment: str) -> None:
-        self.name, self.port = name, port
-        self._process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=os.environ | environment,
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def wait_until_up(self, path: str) -> None:
-        """Until `path` answers, for at most 60 s."""
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5).close()
-                return
-            except OSError:
-                time.sleep(0.1)
-        self.stop()
-        sys.exit(f"{self.name} did not start")
-
-    def cpu_s(self) -> float:
-        """User and system time of all its processes."""
-        ticks = 0
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = stat.read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) == self._process.pid:
-                ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
-
-    def stop(self) -> None:
-        """End it; a plain server's workers too."""
-        os.killpg(self._process.pid, signal.SIGTERM)
-        self._process.wait(60)
+def require_agreement(systems: list[System]) -> None:
+    """Ends the run unless each system gives the golden mu of the same picture."""
+    golden = np.load(MODEL / "golden.npz")
+    for system in systems:
+        dims, mu = system.ask(as_png(golden["image"][0, 0]))
+        error = float(np.abs(golden["mu"][0, dims] - mu).max())
+        if error > 1e-4:
+            sys.exit(f"{system.name} differs from the golden mu by {error:.3g}")
 
 
-def start_ours() -> Server:
-    """With its default settings; the request lines go nowhere, as those of the other system."""
-    port, script = free_port(), str(Path(sys.executable).parent / "rfvae-serve")
-    server = Server("ours", [script, "serve", "--port", str(port)], port)
-    server.wait_until_up("/readyz")
-    return server
+def idle_percent(systems: list[System]) -> Figures:
+    """Processor time of each system while nobody asks it, percent of a core."""
+    before = {system.name: system.cpu_s() for system in systems}
+    time.sleep(IDLE_S)
+    return {s.name: round((s.cpu_s() - before[s.name]) / IDLE_S * 100, 2) for s in systems}
 
 
-def start_plain() -> Server:
-    port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "--app-dir", "benchmarks/systems", "plain_app:app"]
-    command += ["--workers", "2", "--no-access-log", "--port", str(port)]
-    server = Server("plain", command, port, ENCODER=str(MODEL / "encoder.onnx"))
-    server.wait_until_up("/openapi.json")
-    return server
-
-
-def measure(
-    servers: list[Server], options: argparse.Namespace, folder: Path
-) -> dict[str, dict[str, Figures]]:
-    """One round: by load, by system."""
-    figures: dict[str, dict[str, Figures]] = {}
+def measure(systems: list[System], options: argparse.Namespace) -> Round:
+    """One round: by load, by system; the systems take turns within each load."""
+    figures: Round = {}
     for load in options.loads:
         _, kind, _, images = LOADS[load]
         figures[load] = {}
-        for server in servers:
-            if server.name == "ours" or load.startswith("png"):
-                figures[load][server.name] = run_load(server, load, options.seconds, folder)
+        for system in systems:
+            if system.name == "ours" or load.startswith("png"):
+                figures[load][system.name] = run_load(system, load, options.seconds)
         if kind == NPY and images > 1:
             figures[load]["bare"] = {"rps": bare_images_s(options.seconds) / images}
     return figures
 
 
-def run_load(server: Server, load: str, seconds: float, folder: Path) -> Figures:
+def run_load(system: System, load: str, seconds: float) -> Figures:
+    """What wrk saw of one load, and the processor time that the system used."""
     path, kind, clients, images = LOADS[load]
-    kind = JSON if server.name == "plain" else kind
-    (folder / "body").write_bytes(make_body(kind, images))
-    (folder / "load.lua").write_text(
-        f'wrk.method="POST"; wrk.headers["Content-Type"]="{kind}"\n'
-        f'local f=io.open("{folder}/body","rb"); wrk.body=f:read("*a"); f:close()\n{DONE}'
-    )
-    command = [*find_wrk(), "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s"]
-    command += ["-s", str(folder / "load.lua"), f"http://127.0.0.1:{server.port}{path}"]
-    before_s = server.cpu_s()
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    cpu_s = server.cpu_s() - before_s
-    seen = json.loads(printed[printed.index("{") :])
+    request = wrk.Request(path, make_body(kind, images), {"Content-Type": kind})
+    if system.name != "ours":
+        request = system.dialect.request(request.body)
+    before_s = system.cpu_s()
+    seen = wrk.run(system.port, request, clients=clients, seconds=seconds)
+    cpu_s = system.cpu_s() - before_s
     return {
         "rps": seen["requests"] / seen["us"] * 1e6,
         "p50_ms": seen["p50"],
@@ -169,43 +142,27 @@ def run_load(server: Server, load: str, seconds: float, folder: Path) -> Figures
     }
 
 
-def find_wrk() -> list[str]:
-    """How to call wrk; unpacks Debian's packages on the first call where it is not installed."""
-    if shutil.which("wrk"):
-        return ["wrk"]
-    if not (UNPACKED / "usr/bin/wrk").exists():
-        UNPACKED.mkdir(parents=True, exist_ok=True)
-        packages = ["wrk", "libluajit-5.1-2", "libluajit-5.1-common"]
-        subprocess.run(["apt-get", "download", "-qq", *packages], cwd=UNPACKED, check=True)
-        for package in UNPACKED.glob("*.deb"):
-            subprocess.run(["dpkg", "-x", package, UNPACKED], check=True)
-    libraries = next(UNPACKED.glob("usr/lib/*/libluajit-5.1.so.2")).parent
-    return ["env", f"LD_LIBRARY_PATH={libraries}", str(UNPACKED / "usr/bin/wrk")]
-
-
 def make_body(kind: str, images: int) -> bytes:
+    """A PNG, or so many images in one array."""
     pixels = np.load(MODEL / "golden.npz")["image"][:, 0]  # (4, 64, 64)
-    if kind == NPY:
-        return as_npy(np.resize(pixels, (images, 64, 64)))
-    png = as_png(pixels[0])
-    return png if kind == PNG else json.dumps({"image": base64.b64encode(png).decode()}).encode()
+    return as_npy(np.resize(pixels, (images, 64, 64))) if kind == NPY else as_png(pixels[0])
 
 
 def bare_images_s(seconds: float) -> float:
     """Images/s of single-thread lanes, as many as cores, at the best of three batch sizes."""
-    session = open_session(MODEL / "encoder.onnx", threads=1)
+    session = open_session(ENCODER, threads=1)
     lanes = len(os.sched_getaffinity(0))
     return max(_bare(session, batch, lanes, seconds / 3) for batch in (8, 16, 32))
 
 
-def _bare(session: object, batch: int, lanes: int, seconds: float) -> float:
+def _bare(session: Any, batch: int, lanes: int, seconds: float) -> float:
     images = np.zeros((batch, 1, 64, 64), np.uint8)
     end = time.perf_counter() + seconds
     counts = [0] * lanes
 
     def lane(number: int) -> None:
         while time.perf_counter() < end:
-            session.run(None, {"image": images})  # type: ignore[attr-defined]
+            session.run(None, {"image": images})
             counts[number] += batch
 
     threads = [threading.Thread(target=lane, args=(number,)) for number in range(lanes)]
@@ -217,23 +174,40 @@ def _bare(session: object, batch: int, lanes: int, seconds: float) -> float:
     return sum(counts) / (time.perf_counter() - started)
 
 
-def report(rounds: list[dict[str, dict[str, Figures]]]) -> dict[str, dict[str, Figures]]:
-    """Medians over rounds: a table, then JSON."""
-    print(f"{machine()}, ", end="")
-    print(f"load average {os.getloadavg()[0]:.1f}, {len(rounds)} rounds\n")
-    print("load        system      rps    p50 ms    p99 ms  errors  cpu ms")
-    figures: dict[str, dict[str, Figures]] = {}
+def machine() -> str:
+    """The processor's name, where the system tells it."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def versions(others: list[str]) -> dict[str, str]:
+    """Of what was compared."""
+    ours = {name: version(name) for name in ("rfvae", "fastapi", "uvicorn", "onnxruntime")}
+    return ours | dict(PACKAGES[name].split("==") for name in others)
+
+
+def report(rounds: list[Round]) -> dict[str, dict[str, Any]]:
+    """Medians over rounds as a table; returns them by system and load, and ratios to ours."""
+    print("load        system        rps    p50 ms    p99 ms  errors  cpu ms")
+    figures: dict[str, dict[str, Any]] = {}
+    ratios: dict[str, dict[str, float]] = {}
     for load, systems in rounds[0].items():
         for name, first in systems.items():
-            one = {
-                key: round(statistics.median(r[load][name][key] for r in rounds), 3)
-                for key in first
-            }
-            figures.setdefault(name, {})[load] = one  # type: ignore[assignment]
+            one = {key: _median(rounds, load, name, key) for key in first}
+            figures.setdefault(name, {})[load] = one
             rest = [f"{one.get(k, 0):9.2f}" for k in ("p50_ms", "p99_ms", "errors", "cpu_ms")]
-            print(f"{load:11} {name:7} {one['rps']:8.0f} {' '.join(rest)}")
-    print(json.dumps(figures))
-    return figures
+            print(f"{load:11} {name:9} {one['rps']:8.0f} {' '.join(rest)}")
+            if name != "ours":
+                each = [r[load]["ours"]["rps"] / r[load][name]["rps"] for r in rounds]
+                ratios.setdefault(f"ours/{name}", {})[load] = round(statistics.median(each), 2)
+    print("\n".join(f"{pair}  {one}" for pair, one in ratios.items()))
+    return {"ratios": ratios, "systems": figures}
+
+
+def _median(rounds: list[Round], load: str, name: str, key: str) -> float:
+    return round(statistics.median(r[load][name][key] for r in rounds), 3)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,103 @@
+"""A serving system under test: its processes, what they use, and how one picture is put to it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from wrk import Request
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "service/bundled/oval-dsprites/1"
+ENCODER = MODEL / "encoder.onnx"
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a system is asked for one PNG, and where mu is in its answer (of which dimensions)."""
+
+    request: Callable[[bytes], Request]
+    read_mu: Callable[[bytes], tuple[list[int], list[float]]]
+
+
+class System:
+    """Started in a session of its own, so that all its processes can be found and stopped."""
+
+    def __init__(
+        self, name: str, command: list[str], port: int, dialect: Dialect, **environment: str
+    ) -> None:
+        self.name, self.port, self.dialect = name, port, dialect
+        self._process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def wait_until_up(self, path: str) -> "System":
+        """Until `path` answers, for at most a minute."""
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5).close()
+                return self
+            except OSError:
+                time.sleep(0.1)
+        self.stop()
+        sys.exit(f"{self.name} did not start")
+
+    def ask(self, png: bytes) -> tuple[list[int], list[float]]:
+        """Dimensions and mu of one picture."""
+        sent = self.dialect.request(png)
+        url = f"http://127.0.0.1:{self.port}{sent.path}"
+        request = urllib.request.Request(url, sent.body, sent.headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return self.dialect.read_mu(answer.read())
+
+    def cpu_s(self) -> float:
+        """User and system time of all its processes."""
+        ticks = 0
+        for process in self._processes():
+            fields = _read(process / "stat").rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12]) if fields else 0
+        return ticks / TICKS_PER_S
+
+    def memory_mib(self) -> float:
+        """Resident memory; pages that its processes share count once."""
+        processes = list(self._processes())
+        key = "Rss:" if len(processes) == 1 else "Pss:"
+        kib = 0
+        for process in processes:
+            for line in _read(process / "smaps_rollup").splitlines():
+                kib += int(line.split()[1]) if line.startswith(key) else 0
+        return kib / 1024
+
+    def stop(self) -> None:
+        """Ends it, workers too."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self._process.pid, number)
+                self._process.wait(20)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
+
+    def _processes(self) -> Iterator[Path]:
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            fields = _read(stat).rpartition(")")[2].split()
+            if fields and int(fields[3]) == self._process.pid:
+                yield stat.parent
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # it has just ended
+        return ""
