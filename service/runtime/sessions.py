@@ -17,6 +17,7 @@ from typing import Any
 import onnxruntime as ort
 
 from service.errors import ArtifactError, DeviceUnavailable
+from service.runtime.assignment import RECORD, require_nodes_on
 from service.runtime.libraries import CUDA_LIBRARIES, CUDA_WHEELS, load_libraries
 from service.runtime.tensorrt import ProfileShapes, cache_options, prepare_tensorrt
 from service.runtime.threads import Device
@@ -79,7 +80,10 @@ def open_session(
     # ONNX Runtime's errors share no base class but Exception.
     except Exception as error:
         raise _explain(model, options, error) from error
-    _require_provider(session.get_providers(), wanted=_name(providers[0]), complaint=complaint)
+    wanted = _name(providers[0])
+    _require_provider(session.get_providers(), wanted=wanted, complaint=complaint)
+    if options.device != "cpu":
+        require_nodes_on(session, wanted, name=_shown(model))
     return session
 
 
@@ -96,6 +100,7 @@ def _ort_options(options: SessionOptions) -> ort.SessionOptions:
     spin = "1" if options.spin else "0"
     chosen.add_session_config_entry("session.intra_op.allow_spinning", spin)
     chosen.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    chosen.add_session_config_entry(RECORD, "0" if options.device == "cpu" else "1")
     return chosen
 
 
@@ -162,7 +167,7 @@ def _require_provider(active: Sequence[str], *, wanted: str, complaint: str) -> 
 def _explain(
     model: Path | bytes, options: SessionOptions, error: Exception
 ) -> ArtifactError | DeviceUnavailable:
-    name = "the graph" if isinstance(model, bytes) else f"`{model}`"
+    name = _shown(model)
     reason = " ".join(str(error).split())[:300]
     if options.device != "cpu" and type(error).__name__ not in BAD_GRAPH:
         return DeviceUnavailable(
@@ -170,6 +175,10 @@ def _explain(
             "check the driver and the CUDA libraries, or set `device` to `cpu`"
         )
     return ArtifactError(f"{name} cannot be opened by ONNX Runtime {ort.__version__}: {reason}")
+
+
+def _shown(model: Path | bytes) -> str:
+    return "the graph" if isinstance(model, bytes) else f"`{model}`"
 
 
 def _name(provider: str | tuple[str, dict[str, str]]) -> str:

@@ -6,6 +6,24 @@ import sys
 from typing import Any
 
 
+class Node:
+    """A node of a graph."""
+
+    def __init__(self, op_type: str) -> None:
+        self.op_type = op_type
+
+
+class Part:
+    """What one provider runs of a graph."""
+
+    def __init__(self, ep_name: str, *operators: str) -> None:
+        self.ep_name = ep_name
+        self._operators = operators
+
+    def get_nodes(self) -> list[Node]:
+        return [Node(operator) for operator in self._operators]
+
+
 class EPFail(Exception):
     """Has the name of ONNX Runtime's error for a provider that does not start."""
 
@@ -18,6 +36,10 @@ class FakeSession:
 
     def get_providers(self) -> list[str]:
         return self._providers
+
+    def get_provider_graph_assignment_info(self) -> list[Part]:
+        """One node on the first provider."""
+        return [Part(self._providers[0], "Conv")]
 
 
 class FakeOrt:
