@@ -194,7 +194,8 @@ def main(arguments: list[str] | None = None) -> None:
             exit_code=TrainingError.exit_code,
         )
     except OSError as error:
-        _fail(f"{error.strerror or error}: `{error.filename}`", exit_code=TrainingError.exit_code)
+        place = f": `{error.filename}`" if error.filename else "; make room on the disk"
+        _fail(f"{error.strerror or error}{place}", exit_code=TrainingError.exit_code)
     except (MemoryError, RuntimeError) as error:
         shortage = _shortage(error)
         if shortage is None:

@@ -76,6 +76,22 @@ class Recorder:
         self.describe(status=status, step=self.state.step)
         self._saved = self.clock()
 
+    def begin(self) -> None:
+        """The first checkpoint: without room for one, the run would be lost.
+
+        Raises:
+            RunError: It cannot be written; a new run leaves its folder free.
+        """
+        try:
+            self.save(status="running")
+        except OSError as error:
+            if not self.folder.checkpoint.exists():
+                self.folder.config.unlink()
+            raise RunError(
+                f"cannot save a checkpoint in `{self.folder.path}`: {error.strerror or error}; "
+                "make room, or choose another folder"
+            ) from error
+
     def finish(self, *, status: str) -> None:
         """The last checkpoint.
 
@@ -91,6 +107,12 @@ class Recorder:
                 f"{self.folder.path}"
             ) from error
         self._show()
+
+    def fail(self) -> None:
+        """Say so in `run.json`, beside the last checkpoint; without one there is no run."""
+        if self.folder.checkpoint.exists():
+            step = self.info["step"]
+            self._try(lambda: self.describe(status="failed", step=step), "write `run.json`")
 
     def describe(self, *, status: str, step: int) -> None:
         """Write `run.json`; `step` is that of the checkpoint."""

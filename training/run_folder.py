@@ -12,6 +12,7 @@ from typing import Any
 from training.errors import RunError
 
 FORMAT_VERSION = 1
+LOCK = ".lock"  # stays behind, and alone is no run
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -71,7 +72,7 @@ class RunFolder:
             RunError: There is something in the folder, or it is none.
         """
         try:
-            occupied = self.path.exists() and any(self.path.iterdir())
+            occupied = self.path.exists() and any(item.name != LOCK for item in self.path.iterdir())
         except OSError as error:
             raise RunError(f"cannot make the run folder `{self.path}`: {error.strerror}") from error
         if occupied:
@@ -87,7 +88,7 @@ class RunFolder:
         Raises:
             RunError: Another process holds it.
         """
-        with (self.path / ".lock").open("a+") as file:
+        with (self.path / LOCK).open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

@@ -130,14 +130,14 @@ def _train(
     display = make_display(console, first=state.step, last=config.run.steps)
     recorder = Recorder(folder, state, config, display, info, images)
     try:
-        recorder.save(status="running")
+        recorder.begin()
         with stop_on_signals() as should_stop:
             hooks = Hooks(recorder.stepped, recorder.logged, should_stop)
             fit(state, images, config=config, hooks=hooks)
         status = "finished" if state.step == config.run.steps else "interrupted"
         recorder.finish(status=status)
     except TrainingError:
-        recorder.describe(status="failed", step=info["step"])
+        recorder.fail()
         raise
     finally:
         display.close()

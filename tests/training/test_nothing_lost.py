@@ -90,6 +90,21 @@ def test_full_disk_keeps_the_former_checkpoint_and_the_run_goes_on(recorder: Rec
     assert read_checkpoint(path).step == 2
 
 
+def test_full_disk_at_the_start_is_one_line_and_leaves_the_folder_free(
+    tmp_path: Path, make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, out = tmp_path / "config.toml", tmp_path / "run"
+    config.write_text(config_toml(make_config()))
+    with full_disk(5000), pytest.raises(SystemExit) as exit_info:
+        main(["run", str(config), "--out", str(out)])
+    assert exit_info.value.code == 1
+    assert capsys.readouterr().err == (
+        f"error: cannot save a checkpoint in `{out}`: File too large; make room, or choose "
+        "another folder\n"
+    )
+    assert start_run(make_config(), out, console=QUIET) == "finished"
+
+
 def test_full_disk_at_the_end_is_an_error_that_names_the_whole_checkpoint(
     recorder: Recorder,
 ) -> None:
