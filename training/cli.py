@@ -1,5 +1,6 @@
 """rfvae-train: train a model, go on with it, and say which factors it found."""
 
+import errno
 import re
 import sys
 from pathlib import Path
@@ -194,8 +195,9 @@ def main(arguments: list[str] | None = None) -> None:
             exit_code=TrainingError.exit_code,
         )
     except OSError as error:
-        place = f": `{error.filename}`" if error.filename else "; make room on the disk"
-        _fail(f"{error.strerror or error}{place}", exit_code=TrainingError.exit_code)
+        place = f": `{error.filename}`" if error.filename else ""
+        cure = "; make room on the disk" if error.errno == errno.ENOSPC else ""
+        _fail(f"{error.strerror or error}{place}{cure}", exit_code=TrainingError.exit_code)
     except (MemoryError, RuntimeError) as error:
         shortage = _shortage(error)
         if shortage is None:
