@@ -160,7 +160,7 @@ def _describe(source: ImageSource) -> list[str]:
             f"found {source.n_images:,} rows of {source.image_shape[0]} numbers to train on, each "
             "column brought to mean 0 and standard deviation 1"
         ]
-    probe = torch.linspace(0, source.n_images - 1, PROBES).long().unique()
+    probe = torch.unique(torch.linspace(0, source.n_images - 1, PROBES).long())
     images = source.images(probe)  # (probes, channels, height, width)
     channels, height, width = source.image_shape
     color = "gray" if channels == 1 else "color"

@@ -86,8 +86,8 @@ def evaluate_run(
         with console.status(f"{TITLES[name]}: encoding and voting"):
             try:
                 votes[name] = ways.score(name)
-            except ValueError as error:  # the table has no such sets of images
-                console.print(f"{TITLES[name]}: not scored: {error}", highlight=False)
+            except ValueError as problem:  # the table has no such sets of images
+                console.print(f"{TITLES[name]}: not scored: {problem}", highlight=False)
     with console.status("MIG and DCI"):
         further = _further_metrics(means, factors, seed=seed)
     sample = sample_indices(source.n_images, SAMPLE_IMAGES, seed=seed)
@@ -209,7 +209,9 @@ def _plain(array: Any) -> Any:
     """An array as nested lists; NaN, which JSON has not, as None."""
     nested = np.asarray(array)
     if nested.dtype.kind == "f":
-        return np.where(np.isnan(nested), None, nested.astype(object)).tolist()
+        values = nested.astype(object)
+        values[np.isnan(nested)] = None
+        return values.tolist()
     return nested.tolist()
 
 
@@ -222,9 +224,9 @@ def votes_table(name: str, result: VoteResult, *, factor_names: Sequence[str]) -
         table.add_column(factor, share, justify="right")
     table.add_column("stands for", no_wrap=True)
     for dim in result.active_dims:
-        factor = int(result.dim_factor[dim])
+        number = int(result.dim_factor[dim])
         votes = (f"{count:.0f}" for count in result.table[dim])
-        table.add_row(str(dim), *votes, factor_names[factor] if factor >= 0 else "nothing")
+        table.add_row(str(dim), *votes, factor_names[number] if number >= 0 else "nothing")
     return table
 
 

@@ -64,8 +64,8 @@ def draw_sheet(config: DataConfig, path: Path, *, seed: int = 0) -> None:
 def samples_figure(source: ImageSource, *, seed: int) -> Figure:
     """Rows of random images, then, for a grid, one row a factor with the others at the middle."""
     picked = np.random.default_rng(seed).integers(source.n_images, size=COLUMNS * SAMPLE_ROWS)
-    rows = list(torch.from_numpy(picked).split(COLUMNS))
-    labels = [("samples",), *[("",)] * (SAMPLE_ROWS - 1)]
+    rows = list(torch.split(torch.from_numpy(picked), COLUMNS))
+    labels: list[tuple[str, ...]] = [("samples",), *[("",)] * (SAMPLE_ROWS - 1)]
     if isinstance(source.factors, GroundTruth):
         for k, name in enumerate(source.factors.factor_names):
             rows.append(_sweep(source.factors, k))

@@ -44,7 +44,7 @@ class _UpConv(torch.autograd.Function):
         return F.conv_transpose2d(x, weight, bias, stride=STRIDE, padding=PADDING)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
