@@ -13,7 +13,7 @@ import torch
 
 from training.config import Config, parse_config
 from training.data.array_files import ARRAY_SUFFIXES, open_array
-from training.data.image_folder import image_files, looks_gray, open_picture, spread
+from training.data.image_folder import IMAGE_SUFFIXES, image_files, looks_gray, open_picture, spread
 from training.data.opening import IMAGES, VECTORS, notes_on, open_images
 from training.data.source import ImageSource
 from training.data.stored_images import find_layout, images_last
@@ -103,6 +103,8 @@ def _look_at(path: Path, explicit: dict[str, Any]) -> _Look:
     suffix = path.suffix.lower()
     if path.is_dir():
         return _look_at_folder(path)
+    if suffix in IMAGE_SUFFIXES:
+        raise DataError(f"--data takes a folder of images: got the image `{path}`; give its folder")
     if suffix in VECTOR_SUFFIXES and suffix not in ARRAY_SUFFIXES:
         return _Look(VECTORS, [], None)
     rows = open_array(path, key=explicit.get("key"))

@@ -141,6 +141,8 @@ def test_choose_config_says_that_nothing_is_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no images"):
         choose_config(tmp_path, {})
     (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"got the image `.*a\.png`; give its folder"):
+        choose_config(tmp_path / "a.png", {})
     with pytest.raises(DataError, match=r"none of a sample of 1 images .* save them anew"):
         choose_config(tmp_path, {})
 

@@ -79,15 +79,15 @@ def open_array(path: Path, *, key: str | None = None) -> Rows:
     return _in_memory(rows)
 
 
-def require_file(path: Path) -> None:
-    """Refuse a path that names no file.
+def require_file(path: Path, *, setting: str = "data.path") -> None:
+    """Refuse a path that names no file; `setting` is where it came from.
 
     Raises:
         DataError: It is missing, or a folder.
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is missing"
-        raise DataError(f"`data.path` must name a file: `{path}` {what}")
+        raise DataError(f"`{setting}` must name a file: `{path}` {what}")
 
 
 def pick_key(names: Sequence[str], key: str | None, *, path: Path) -> str:

@@ -98,6 +98,7 @@ def read_factor_table(
     Raises:
         DataError: Rows are missing or too many.
     """
+    require_file(path, setting="data.factors")
     header, rows = _read_csv(path)
     if FILE_COLUMN in header and file_names is not None:
         rows = _by_file(rows, header.index(FILE_COLUMN), file_names, path=path)

@@ -10,6 +10,7 @@ import torch
 
 from training.config import DataConfig
 from training.data import ImageSource, open_images
+from training.data.tables import read_factor_table
 from training.errors import DataError
 
 VALUES = np.random.default_rng(2).normal(5, 3, (20, 3))
@@ -115,3 +116,8 @@ def test_factors_of_images_are_read_beside_them(digits: Path) -> None:
 def test_factors_need_a_row_an_image(digits: Path) -> None:
     with pytest.raises(DataError, match="has 1 rows for 4 images"):
         with_factors(digits, "angle\n1\n")
+
+
+def test_read_factor_table_names_its_own_setting_for_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"`data\.factors` must name a file: .* is missing"):
+        read_factor_table(tmp_path / "none.csv", n_images=3)
