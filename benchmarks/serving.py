@@ -73,6 +73,7 @@ def main() -> None:
         "versions": versions(options.others),
         "memory_mib": memory,
         "idle_cpu_percent": idle,
+        "note": options.note,
         **report(rounds),
     }
     print(json.dumps(result))
@@ -89,6 +90,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--with", dest="others", nargs="+", default=[], choices=PACKAGES, help="further systems"
     )
+    parser.add_argument("--note", default="", help="kept with the result: how it was run")
     parser.add_argument("--save", action="store_true", help="keep the result and write the table")
     return parser.parse_args()
 

@@ -41,6 +41,7 @@ def table(result: dict[str, Any]) -> str:
 def _summary(result: dict[str, Any]) -> str:
     ratios, ours = result["ratios"], result["systems"]["ours"]
     plain = " / ".join(f"{ratios['ours/plain'][f'png_{n}']:.2f}" for n in CLIENTS)
+    note = f" {result['note']}" if result.get("note") else ""
     load = " and ".join(f"{value:g}" for value in result["load_average"])
     npy, share = ours["npy64_4"]["rps"] * 64, ratios["ours/bare"]["npy64_4"]
     return (
@@ -49,7 +50,7 @@ def _summary(result: dict[str, Any]) -> str:
         f"{ours['traverse_1']['p50_ms']:.0f} ms; idle {result['idle_cpu_percent']['ours']:g} % of "
         f"a core. Medians of {result['rounds']} rounds of {result['seconds']:g} s in turns; "
         f"{result['machine']}; wrk on the same cores; load average {load} before and after; "
-        f"{result['date']}."
+        f"{result['date']}.{note}"
     )
 
 
