@@ -14,6 +14,7 @@ from service.api.compare import compare_routes
 from service.api.decode import decode_routes
 from service.api.docs import docs_routes
 from service.api.encode import encode_routes
+from service.api.explorer import explorer_routes
 from service.api.factors import factors_routes
 from service.api.health import health_routes
 from service.api.models import models_routes
@@ -154,6 +155,7 @@ def _routes(app: FastAPI, service: Service) -> list[LeanRoute]:
         *oip_routes(service),
         *health_routes(service),
         *docs_routes(app, service),
+        *explorer_routes(service),
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Final
 import orjson
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, Response
 
 from service.api.call import Call, Service
 from service.api.route import Handler, LeanRoute
@@ -24,13 +24,12 @@ _FILES: Final = {
     "swagger-ui.css": "text/css",
     "favicon.png": "image/png",
 }
-_INLINE_SCRIPT: Final = re.compile(rb"<script>(.*?)</script>", re.S)
+_INLINE_SCRIPT: Final = re.compile(rb'<script(?: type="importmap")?>(.*?)</script>', re.S)
 
 
 def docs_routes(app: FastAPI, service: Service) -> list[LeanRoute]:
     """The page, its files and the OpenAPI document; addresses are relative, for any prefix."""
     paths: dict[str, Handler] = {
-        "/": _home,
         "/docs": _page(app.title),
         "/openapi.json": _document(app),
     }
@@ -49,10 +48,6 @@ def _static_folder() -> Path:
     return Path(found.origin).parent / "static"
 
 
-async def _home(call: Call) -> Response:
-    return RedirectResponse("docs")
-
-
 def _page(title: str) -> Handler:
     page = get_swagger_ui_html(
         openapi_url="openapi.json",
@@ -61,7 +56,7 @@ def _page(title: str) -> Handler:
         swagger_css_url="docs/swagger-ui.css",
         swagger_favicon_url="docs/favicon.png",
     )
-    page.headers.update(page_headers(bytes(page.body)))
+    page.headers.update(page_headers(bytes(page.body), styles="'self' 'unsafe-inline'"))
 
     async def docs(call: Call) -> Response:
         return page
@@ -69,15 +64,18 @@ def _page(title: str) -> Handler:
     return docs
 
 
-def page_headers(page: bytes) -> dict[str, str]:
+def page_headers(page: bytes, *, styles: str = "'self'") -> dict[str, str]:
     """What keeps a page to itself: it loads from here only, runs its own scripts, has no frame.
 
     Swagger UI sets styles as it runs, and shows pictures that were answered from blobs.
+
+    Args:
+        styles: where styles may come from.
     """
     digests = [hashlib.sha256(script).digest() for script in _INLINE_SCRIPT.findall(page)]
     scripts = "".join(f" 'sha256-{b64encode(digest).decode()}'" for digest in digests)
     policy = (
-        f"default-src 'none'; script-src 'self'{scripts}; style-src 'self' 'unsafe-inline'; "
+        f"default-src 'none'; script-src 'self'{scripts}; style-src {styles}; "
         "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )

@@ -35,9 +35,3 @@ async def test_route_names_the_methods_of_a_path(
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["type"] == "urn:rfvae:problem:method-not-allowed"
     assert answer.json()["detail"].startswith(f"this path takes {allow}; got {method}; ")
-
-
-async def test_route_leads_from_the_root_to_the_docs(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/")
-
-    assert (answer.status_code, answer.headers["location"]) == (307, "docs")

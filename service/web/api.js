@@ -1,0 +1,93 @@
+// The calls to the service that this page makes, and what can be wrong with an answer.
+import { signal } from "@preact/signals";
+
+const KEY = "rfvae.key"; // kept until the tab is closed
+const STOPPED =
+  "The service does not answer. Start it again: this page asks every 2 s, and what you see stays.";
+
+export const timing = signal(null); // { path, stages: [[name, ms]], total_ms } of the last answer
+
+export class Problem extends Error {} // the request is wrong; `type` says how
+export class KeyNeeded extends Error {}
+export class Later extends Error {
+  constructor(kind, text, seconds) {
+    super(text);
+    Object.assign(this, { kind, seconds });
+  }
+}
+
+export const hasKey = () => sessionStorage.getItem(KEY) !== null;
+export const keepKey = (key) => sessionStorage.setItem(KEY, key);
+
+export const listModels = () => json("models");
+export const showModel = (name) => json(`models/${encodeURIComponent(name)}`);
+export const modelFactors = (model) => json(to("factors", model));
+
+export const encode = (model, image) => json(to("encode", model, { dims: "all" }), posted(image));
+export const imageFactors = (model, image) => json(to("factors", model), posted(image));
+export const reconstruct = (model, image) => grid(to("reconstruct", model), posted(image));
+export const decode = (model, latents) => grid(to("decode", model), posted({ latents }));
+export const traverse = (model, z, dims, steps) =>
+  grid(to("traverse", model), posted({ latents: [z], dims, steps }));
+
+export function to(path, { name, version }, query = {}) {
+  return `${path}?${new URLSearchParams({ model: name, version, ...query })}`;
+}
+
+function posted(body) {
+  if (body instanceof Blob) {
+    const type = body.type || "application/octet-stream";
+    return { method: "POST", body, headers: { "Content-Type": type } };
+  }
+  const headers = { "Content-Type": "application/json" };
+  return { method: "POST", body: JSON.stringify(body), headers };
+}
+
+const json = async (path, options) => (await ask(path, options, "application/json")).json();
+
+// A PNG with the number of its rows and columns.
+async function grid(path, options) {
+  const answer = await ask(path, options, "image/png");
+  const [rows, columns] = (answer.headers.get("X-Grid") ?? "1,1").split(",").map(Number);
+  const resized = answer.headers.has("X-Resized");
+  return { png: await answer.blob(), rows, columns, resized };
+}
+
+async function ask(path, options = {}, accept) {
+  const headers = { ...options.headers, Accept: accept };
+  if (hasKey()) headers.Authorization = `Bearer ${sessionStorage.getItem(KEY)}`;
+  const started = performance.now();
+  let answer;
+  try {
+    answer = await fetch(path, { ...options, headers });
+  } catch {
+    throw new Later("stopped", STOPPED, 2);
+  }
+  if (!answer.ok) throw await failure(answer);
+  note(path, answer, performance.now() - started);
+  return answer;
+}
+
+async function failure(answer) {
+  if (answer.status === 401) return new KeyNeeded();
+  const problem = await answer.json().catch(() => ({}));
+  const detail = problem.detail ?? `The service answered ${answer.status}; its log says more.`;
+  if (answer.status === 429) {
+    const seconds = Number(answer.headers.get("Retry-After")) || 1;
+    return new Later("busy", `The service is busy: this page asks again in ${seconds} s.`, seconds);
+  }
+  if ([502, 503, 504].includes(answer.status)) {
+    return new Later("stopped", `${sentence(detail)} This page asks again every 2 s.`, 2);
+  }
+  return Object.assign(new Problem(sentence(detail)), { type: problem.type ?? "" });
+}
+
+function sentence(text) {
+  return `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+}
+
+function note(path, answer, total_ms) {
+  const header = answer.headers.get("Server-Timing") ?? "";
+  const stages = [...header.matchAll(/([\w-]+);dur=([\d.]+)/g)].map(([, name, ms]) => [name, ms]);
+  if (stages.length) timing.value = { path: path.split("?")[0], stages, total_ms };
+}

@@ -1,0 +1,28 @@
+// What is wrong now, in a sentence that says what to do; and the question for an API key.
+import { html } from "./html.js";
+import { dismiss, giveKey, trouble } from "./queue.js";
+
+export function Notices() {
+  const now = trouble.value;
+  return html`<div aria-live="assertive">
+    ${now && html`
+      <div class=${`notice ${now.kind}`}>
+        <p>${now.text}</p>
+        ${now.kind === "error" && html`<button onClick=${dismiss}>Close</button>`}
+        ${now.kind === "key" && html`<${KeyForm} />`}
+      </div>`}
+  </div>`;
+}
+
+function KeyForm() {
+  const send = (event) => {
+    event.preventDefault();
+    giveKey(event.target.elements.key.value.trim());
+  };
+  return html`
+    <form onSubmit=${send}>
+      <label>API key <input name="key" type="password" required autocomplete="off" /></label>
+      <button>Use it</button>
+      <small>It is kept until this tab is closed.</small>
+    </form>`;
+}

@@ -1,0 +1,75 @@
+// One request at a time. Of each kind only the newest wish counts; kinds go first that others need.
+import { signal } from "@preact/signals";
+import { KeyNeeded, Later, Problem, hasKey, keepKey } from "./api.js";
+
+const ORDER = ["models", "model", "samples", "image", "picture", "strips"];
+
+export const doing = signal(null); // the kind under way
+export const trouble = signal(null); // { kind: "busy" | "stopped" | "error" | "key", text }
+
+const wishes = new Map();
+let running = false;
+let onProblem = () => {};
+let keyCame = () => {};
+
+export function wish(kind, work) {
+  wishes.set(kind, work);
+  if (!running) run();
+}
+
+export const isWished = (kind) => wishes.has(kind);
+export const forget = () => wishes.clear();
+export const whenProblem = (react) => { onProblem = react; };
+
+export function giveKey(key) {
+  keepKey(key);
+  keyCame();
+}
+
+export const complain = (text) => { trouble.value = { kind: "error", text }; };
+
+export function dismiss() {
+  if (trouble.value?.kind === "error") trouble.value = null;
+}
+
+async function run() {
+  running = true;
+  while (wishes.size) {
+    const kind = ORDER.find((one) => wishes.has(one));
+    const work = wishes.get(kind);
+    wishes.delete(kind);
+    doing.value = kind;
+    try {
+      await work();
+      if (trouble.value && trouble.value.kind !== "error") trouble.value = null;
+    } catch (error) {
+      await recover(error, kind, work);
+    }
+  }
+  doing.value = null;
+  running = false;
+}
+
+async function recover(error, kind, work) {
+  if (error instanceof Later || error instanceof KeyNeeded) {
+    await (error instanceof Later ? waited(error) : keyGiven());
+    if (!wishes.has(kind)) wishes.set(kind, work);
+    return;
+  }
+  if (!(error instanceof Problem)) console.error(error);
+  complain(error.message);
+  onProblem(error);
+}
+
+function waited({ kind, message, seconds }) {
+  trouble.value = { kind, text: message };
+  return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+}
+
+function keyGiven() {
+  const text = hasKey()
+    ? "The service does not know this API key. Enter another one."
+    : "The service asks for an API key. Enter the one that its operator gave you.";
+  trouble.value = { kind: "key", text };
+  return new Promise((resolve) => { keyCame = resolve; });
+}

@@ -1,0 +1,53 @@
+// Third zone: the current picture, and ways to take it away.
+import { html } from "./html.js";
+import { useState } from "preact/hooks";
+import { hasKey, to } from "./api.js";
+import { Picture } from "./pictures.js";
+import { PlayButton } from "./play.js";
+import { active, model, picture, z } from "./state.js";
+
+export function Result() {
+  return html`
+    <section class="result" aria-labelledby="result">
+      <h2 id="result">Result</h2>
+      ${picture.value
+        ? html`<${Picture} frames=${[picture.value.frame]} label="The decoded picture" />`
+        : html`<p class="hint empty">The picture comes as soon as the service has decoded it.</p>`}
+      <div class="actions">
+        ${active.value && html`<${PlayButton} factor=${active.value} withName=${true} />`}
+        <button disabled=${!picture.value?.png} onClick=${download}>Download PNG</button>
+        <${CopyAsCurl} />
+      </div>
+    </section>`;
+}
+
+function download() {
+  const { name, version } = model.value;
+  const address = URL.createObjectURL(picture.value.png);
+  const link = document.createElement("a");
+  Object.assign(link, { href: address, download: `${name}-${version}.png` }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 1000); // once the download has begun
+}
+
+function CopyAsCurl() {
+  const [copied, setCopied] = useState(null);
+  const copy = async () => {
+    const text = curl();
+    // A page that came over plain HTTP from elsewhere has no clipboard.
+    const done = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+    setCopied({ text, done, of: z.value });
+  };
+  return html`
+    <button onClick=${copy}>Copy as curl</button>
+    ${copied?.of === z.value && html`
+      <label class="curl">${copied.done ? "Copied:" : "Select it and copy:"}
+        <textarea readonly rows="4" value=${copied.text}
+          onFocus=${(event) => event.target.select()} /></label>`}`;
+}
+
+function curl() {
+  const address = new URL(to("decode", model.value), document.baseURI);
+  const key = hasKey() ? ' -H "Authorization: Bearer $RFVAE_API_KEY"' : "";
+  const body = JSON.stringify({ latents: [z.value] });
+  return `curl -s '${address}'${key} -H 'Content-Type: application/json' -d '${body}' -o picture.png`;
+}
