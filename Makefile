@@ -46,6 +46,13 @@ $(BIN)/python:
 	elif command -v prometheus promtool >/dev/null; then mkdir -p prometheus; \
 	else echo "Tests of deploy/prometheus are left out: put prometheus and promtool on the PATH to run them."; fi
 
+# Debian's Chromium for the tests of the explorer page; without it they fail and say so.
+.make/chromium:
+	@command -v chromium >/dev/null || { \
+		echo "Installing Debian's Chromium ..."; \
+		apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium; } || true
+	@mkdir -p .make; if command -v chromium >/dev/null; then touch $@; fi
+
 train-env: .make/train ## Add torch and the training and export tools to .venv
 
 serve: .make/serve ## Start the service with the bundled models on PORT (8000)
@@ -54,7 +61,7 @@ serve: .make/serve ## Start the service with the bundled models on PORT (8000)
 test: .make/dev .make/prometheus check ## Install what the tests need and run them all
 	$(BIN)/python -m pytest -q -m "not slow"
 
-test-slow: .make/dev .make/prometheus ## The checks that take longer than a coffee
+test-slow: .make/dev .make/prometheus .make/chromium ## The checks that take longer than a coffee
 	$(BIN)/python -m pytest -q -m slow --timeout 3600
 
 format: .make/dev ## Format and fix the code

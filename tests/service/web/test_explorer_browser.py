@@ -1,0 +1,316 @@
+"""The explorer page in Chromium, before a real server; slow, as a browser is."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    FilePayload,
+    Locator,
+    Page,
+    Route,
+    expect,
+    sync_playwright,
+)
+
+from service.auth import hash_of
+from tests.service.process import ServerProcess, serve
+from tests.service.tiny_model import write_tiny_model
+from tests.service.tiny_rows import write_tiny_rows
+
+pytestmark = pytest.mark.slow
+
+IN_A_CONTAINER = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+WAIT_MS = 30_000
+KEY = "rfvae_key-for-a-test"
+HASH = hash_of(KEY.encode())
+SILENT = {"RFVAE_ACCESS_LOG": "none"}  # nobody reads the log, and a pipe that is full stops it
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Gray in two versions, color, and rows of numbers."""
+    root = tmp_path_factory.mktemp("models")
+    write_tiny_model(root / "gray" / "1", name="gray", version=1)
+    write_tiny_model(root / "gray" / "2", name="gray", version=2, seed=2)
+    write_tiny_model(root / "color" / "1", name="color", channels=3)
+    return write_tiny_rows(root)
+
+
+@pytest.fixture(scope="module")
+def server(models: Path) -> Iterator[ServerProcess]:
+    with serve(models, RFVAE_DEFAULT_MODEL="gray", **SILENT) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.fail("these tests need Chromium: `apt-get install chromium`, or `make test-slow`")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=IN_A_CONTAINER)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, server: ServerProcess) -> Iterator[Open]:
+    """Opens the page and waits until it is whole; at the end nothing must have gone wrong."""
+    errors: list[str] = []
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(WAIT_MS)
+    context.on("weberror", lambda error: errors.append(str(error.error)))
+
+    def open_it(address: str = "", *, n_strips: int = 2, url: str = server.url) -> Page:
+        page = context.new_page()
+        page.goto(f"{url}/{address}")
+        if n_strips:
+            expect(page.locator(".strip canvas")).to_have_count(n_strips, timeout=WAIT_MS)
+        return page
+
+    yield open_it
+    context.close()
+    assert errors == []
+
+
+def _pixels(page: Page) -> str:
+    """The result as text."""
+    canvas = page.locator(".result canvas")
+    return str(canvas.evaluate("canvas => canvas.toDataURL()"))
+
+
+def _slider(page: Page, name: str) -> Locator:
+    return page.get_by_role("slider", name=name)
+
+
+def _settled(page: Page) -> None:
+    expect(page.get_by_role("button", name="Download PNG")).to_be_enabled(timeout=WAIT_MS)
+
+
+def test_page_shows_an_image_and_the_dimensions_in_order(open_page: Open) -> None:
+    page = open_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("requestfailed", lambda request: complaints.append(request.url))
+    page.reload()
+    expect(page.locator(".strip canvas")).to_have_count(2, timeout=WAIT_MS)
+
+    labels = page.locator(".dimensions > .dimension label").all_inner_texts()
+    assert labels == ["x position", "scale"]
+    assert page.locator(".rebuilt figcaption").all_inner_texts() == [
+        "original",
+        "reconstruction",
+        "difference",
+    ]
+    expect(page.locator(".image-in .facts")).to_contain_text("novelty percentile")
+    expect(page.locator(".corner")).to_contain_text("infer")
+    expect(page.locator("summary")).to_have_text("2 nuisance dimensions")
+    assert complaints == []
+
+
+def test_page_moves_a_dimension_by_keys_and_the_address_brings_it_back(open_page: Open) -> None:
+    page = open_page()
+    _settled(page)
+    before = _pixels(page)
+
+    _slider(page, "x position").focus()
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowLeft")
+    _settled(page)
+    moved = _pixels(page)
+    assert moved != before
+    expect(page.locator("output").first).to_have_text("2.79")
+    page.wait_for_url("**,2.7885,*")
+    again = open_page(f"#{page.url.split('#')[1]}")
+    _settled(again)
+    assert _pixels(again) == moved
+
+    page.keyboard.press("Delete")
+    _settled(page)
+    assert _pixels(page) == before
+
+
+def test_page_shows_a_frame_before_the_service_answers(open_page: Open) -> None:
+    page = open_page()
+    _settled(page)
+    before = _pixels(page)
+    page.route("**/decode*", lambda route: None)
+
+    page.locator(".strip").first.click(position={"x": 4, "y": 4})
+
+    assert _pixels(page) != before
+    expect(page.get_by_role("button", name="Download PNG")).to_be_disabled()
+    page.unroute_all(behavior="ignoreErrors")
+
+
+def test_page_asks_once_at_a_time_and_then_for_the_newest(open_page: Open) -> None:
+    page = open_page()
+    _settled(page)
+    held: list[Route] = []
+    asked: list[list[float]] = []
+
+    def hold_the_first(route: Route) -> None:
+        asked.append(route.request.post_data_json["latents"][0])
+        if len(asked) == 1:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/decode*", hold_the_first)
+    with page.expect_request("**/decode*"):
+        _slider(page, "scale").press("End")
+    for _ in range(5):
+        _slider(page, "scale").press("ArrowLeft")
+    assert len(held) == 1
+    held[0].continue_()
+    _settled(page)
+
+    assert [z[0] for z in asked] == pytest.approx([2.3, 2.3 - 5 * 4.6 / 400])
+
+
+def test_page_takes_a_file_and_repeats_what_is_wrong_with_one(open_page: Open) -> None:
+    page = open_page("#model=color&version=1")
+    _settled(page)
+    wrong = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"no picture")
+    heading = page.locator("h1").screenshot()
+    right = FilePayload(name="heading.png", mimeType="image/png", buffer=heading)
+
+    page.get_by_label("Choose a file").set_input_files([wrong])
+    expect(page.locator(".notice.error p")).to_contain_text("text/plain")
+    page.get_by_label("Choose a file").set_input_files([right])
+
+    expect(page.locator(".image-in .facts")).to_contain_text("heading.png")
+    expect(page.locator(".image-in .facts")).to_contain_text("resized")
+    expect(page.locator(".notice")).to_have_count(0)
+
+
+def test_page_says_that_the_service_stopped_or_is_busy_and_goes_on(open_page: Open) -> None:
+    page = open_page()
+    page.route("**/decode*", lambda route: route.abort("connectionrefused"))
+    _slider(page, "scale").press("Home")
+    expect(page.locator(".notice.stopped p")).to_contain_text("The service does not answer.")
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=429, headers={"Retry-After": "1"}, json={"detail": "full"})
+
+    page.unroute_all()
+    page.route("**/decode*", refuse)
+    expect(page.locator(".notice.busy p")).to_have_text(
+        "The service is busy: this page asks again in 1 s.", timeout=WAIT_MS
+    )
+    page.unroute_all()
+
+    expect(page.locator(".notice")).to_have_count(0, timeout=WAIT_MS)
+    _settled(page)
+
+
+def test_page_changes_the_model_and_explains_one_of_rows(open_page: Open) -> None:
+    page = open_page()
+    choice = page.get_by_label("Model")
+    assert choice.locator("option").all_inner_texts() == [
+        "gray · version 2",
+        "gray · version 1",
+        "color · version 1",
+        "rows · version 1",
+    ]
+
+    choice.select_option(label="rows · version 1")
+    expect(page.locator("main")).to_contain_text(
+        "rows is a model of rows of numbers (height, weight, age)"
+    )
+    choice.select_option(label="color · version 1")
+    expect(page.locator(".strip canvas")).to_have_count(2, timeout=WAIT_MS)
+    choice.select_option(label="gray · version 1")
+    page.wait_for_url("**model=gray&version=1*")
+
+
+def test_page_keeps_names_and_unfolds_nuisance_dimensions(open_page: Open) -> None:
+    page = open_page()
+    page.get_by_role("button", name="Rename scale").click()
+    page.keyboard.type("size")
+    page.keyboard.press("Enter")
+    page.reload()
+    expect(_slider(page, "size")).to_be_visible(timeout=WAIT_MS)
+
+    page.locator("summary").click()
+
+    expect(page.locator(".strip canvas")).to_have_count(4, timeout=WAIT_MS)
+
+
+def test_page_plays_a_dimension_until_it_is_stopped(open_page: Open) -> None:
+    page = open_page()
+    _settled(page)
+    value = page.locator("output").first
+    before = value.inner_text()
+
+    page.locator(".dimension").first.get_by_role("button", name="Play x position").click()
+    expect(value).not_to_have_text(before)
+    page.locator(".dimension").first.get_by_role("button", name="Stop x position").click()
+
+    _settled(page)
+
+
+def test_page_gives_the_picture_and_its_command(open_page: Open, server: ServerProcess) -> None:
+    page = open_page()
+    _settled(page)
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download PNG").click()
+    page.get_by_role("button", name="Copy as curl").click()
+
+    assert download.value.suggested_filename == "gray-2.png"
+    assert download.value.path().read_bytes().startswith(b"\x89PNG")
+    command = page.locator(".curl textarea").input_value()
+    assert command.startswith(f"curl -s '{server.url}/decode?model=gray&version=2' -H")
+
+
+def test_page_works_behind_a_prefix(open_page: Open, browser: Browser) -> None:
+    server_of = open_page(n_strips=0).url.split("/")[2]
+    page = browser.new_page()
+    asked: list[str] = []
+
+    def pass_on(route: Route) -> None:
+        path = route.request.url.split(server_of)[1]
+        asked.append(path)
+        if path.startswith("/some/prefix/"):
+            inner = f"http://{server_of}{path.removeprefix('/some/prefix')}"
+            route.fulfill(response=route.fetch(url=inner))
+        else:
+            route.abort()
+
+    page.route("**/*", pass_on)
+    page.goto(f"http://{server_of}/some/prefix/")
+    expect(page.locator(".strip canvas")).to_have_count(2, timeout=WAIT_MS)
+
+    assert all(path.startswith("/some/prefix/") for path in asked)
+    page.close()
+
+
+def test_page_asks_for_a_key_and_takes_the_right_one(open_page: Open, models: Path) -> None:
+    with serve(models, RFVAE_AUTH="on", RFVAE_API_KEY_HASHES=HASH, **SILENT) as guarded:
+        page = open_page(url=guarded.url, n_strips=0)
+        for key, sentence in (("wrong", "asks for an"), (KEY, "does not know this")):
+            notice = page.locator(".notice.key")
+            expect(notice).to_contain_text(f"service {sentence} API key.", timeout=WAIT_MS)
+            page.get_by_label("API key").fill(key)
+            page.get_by_role("button", name="Use it").click()
+
+        expect(page.locator(".strip canvas")).to_have_count(2, timeout=WAIT_MS)
+        expect(page.locator(".notice")).to_have_count(0)
+
+
+@pytest.mark.parametrize("width", [1280, 800, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_fits_its_window(open_page: Open, width: int, scheme: str) -> None:
+    page = open_page()
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.set_viewport_size({"width": width, "height": 844})
+
+    overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+
+    assert overflow <= 0
