@@ -38,7 +38,7 @@ class VoteProtocol:
         n_images: Images in a vote, at most; a grid has only K_k images that differ in factor k.
         n_global: Images for the variance over all factors, at most.
         ddof: 0 for the population variance, 1 for the unbiased one.
-        min_std: Dimensions that spread less than this get no vote.
+        min_std: Dimensions that spread less than this get no vote; constant ones never do.
         epsilon: Added to the variance over all factors.
         n_bootstrap: Resampled vote tables behind the interval.
     """
@@ -54,7 +54,8 @@ class VoteProtocol:
 
 
 # As in seqam-lab/rfvae `src/solver.py` at 07089e2, but with votes left over from a division that
-# does not come out even spread over the factors: there they count as (dimension 0, factor 0).
+# does not come out even spread over the factors: there they count as (dimension 0, factor 0). And
+# without dimensions that are constant to the bit: 0 / epsilon there wins every vote of Metric I.
 PAPER = VoteProtocol(n_eval=0, n_global=5000, ddof=0, min_std=0.0, epsilon=1e-20)
 # Held-out votes, and dead dimensions masked.
 ROBUST = VoteProtocol()
@@ -111,8 +112,8 @@ class VoteMetric:
             factors: (n, n_factors) classes. Factors with one value cast no vote.
             seed: Seed, or a generator to go on with.
             protocol: `ROBUST` (held-out votes, dead dimensions masked) or `PAPER`.
-            dims: Dimensions that may get votes, such as the relevant ones, constant ones left out;
-                None for those that `protocol.min_std` leaves.
+            dims: Dimensions that may get votes, such as the relevant ones; None for those that
+                `protocol.min_std` leaves. Constant ones get none either way.
 
         Returns:
             Accuracy in [0, 1]: 1 for perfect codes, about 1/n_factors by chance, 0 if all are dead.
@@ -182,11 +183,9 @@ def spread_votes(n_votes: int, factors: Ints) -> Ints:
 
 
 def _allowed_dims(overall: Floats, dims: Sequence[int] | None, protocol: VoteProtocol) -> Ints:
-    if dims is None:
-        if protocol.min_std == 0:
-            return np.arange(overall.shape[1])
+    if dims is None and protocol.min_std > 0:
         return active_dims(overall, protocol.min_std)
-    allowed = np.unique(np.asarray(dims, dtype=np.int64))
+    allowed = np.unique(np.asarray(range(overall.shape[1]) if dims is None else dims, np.int64))
     if len(allowed) and not 0 <= allowed[0] <= allowed[-1] < overall.shape[1]:
         raise ValueError(
             f"`dims` must lie in 0 to {overall.shape[1] - 1}, the dimensions of the codes; "

@@ -79,6 +79,14 @@ def test_given_constant_dimension_gets_no_vote():
     assert result.score == 1.0
 
 
+@pytest.mark.parametrize("metric", GRID_METRICS)
+def test_paper_protocol_gives_a_constant_dimension_no_vote(metric):
+    codes = np.column_stack([np.full(len(GRID), 2.5), PERFECT])
+    result = metric(codes.__getitem__, SIZES, seed=0, protocol=PAPER)
+    assert result.score == 1.0
+    assert result.active_dims == [1, 2, 3]
+
+
 def test_given_dims_outside_the_codes_are_refused():
     with pytest.raises(ValueError, match=r"`dims` must lie in 0 to 2.*got \[0, 3\]"):
         factor_vae_score(PERFECT, GRID, seed=0, dims=[0, 3])
