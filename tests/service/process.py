@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 COMMAND = [sys.executable, "-c", "from service.cli import main; main()"]
 END_S = 30
@@ -16,8 +18,11 @@ END_S = 30
 class ServerProcess:
     """Started and ready; `url` is where it listens."""
 
-    def __init__(self, process: "subprocess.Popen[str]", url: str, welcome: str) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[str]", errors: IO[str], url: str, welcome: str
+    ) -> None:
         self.process = process
+        self._errors = errors
         self.url = url
         self.welcome = welcome
 
@@ -32,26 +37,27 @@ class ServerProcess:
 
     def wait(self) -> tuple[int, str]:
         """Waits for the end; returns exit code and standard error."""
-        _, errors = self.process.communicate(timeout=END_S)
-        return self.process.returncode, errors
+        self.process.communicate(timeout=END_S)
+        return self.process.returncode, _text(self._errors)
 
 
 @contextmanager
 def serve(repository: Path, *options: str, **settings: str) -> Iterator[ServerProcess]:
     """Runs `rfvae-serve serve` on a free port until the block ends."""
-    process = subprocess.Popen(
-        [*COMMAND, "serve", "--port", "0", "--models", str(repository), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(**{"RFVAE_DRAIN_S": "0", **settings}),
-    )
-    try:
-        yield ServerProcess(process, *_welcome(process))
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    with TemporaryFile("w+") as errors:  # a pipe that nobody reads would stop a server that logs
+        process = subprocess.Popen(
+            [*COMMAND, "serve", "--port", "0", "--models", str(repository), *options],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment(**{"RFVAE_DRAIN_S": "0", **settings}),
+        )
+        try:
+            yield ServerProcess(process, errors, *_welcome(process, errors))
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
 
 
 def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -72,7 +78,12 @@ def environment(**settings: str) -> dict[str, str]:
     return {**kept, **settings}
 
 
-def _welcome(process: "subprocess.Popen[str]") -> tuple[str, str]:
+def _text(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()
+
+
+def _welcome(process: "subprocess.Popen[str]", errors: IO[str]) -> tuple[str, str]:
     """Reads the welcome up to its last line; it comes once the models are ready."""
     assert process.stdout is not None
     lines: list[str] = []
@@ -83,4 +94,4 @@ def _welcome(process: "subprocess.Popen[str]") -> tuple[str, str]:
             found = re.search(r"http://\S+:\d+", text)
             assert found is not None, text
             return found[0], text
-    raise AssertionError(f"no welcome; standard error: {process.communicate()[1]}")
+    raise AssertionError(f"no welcome; standard error: {_text(errors)}")
