@@ -28,7 +28,8 @@ README_HEADER = (
 )
 LEGEND = f"""\
 Relevant dimensions as `rfvae-train report` decides them (active ones for methods without a gate),
-each with the factor that it answers to. I, II: the two vote metrics, the paper's way; *robust*:
+each with the factor that it answers to. I, II: the two vote metrics, the paper's way (constant
+dimensions, such as those that RF-VAE closed, get no vote); *robust*:
 scored on held-out votes, dead dimensions masked; *relevant only*: the same over the relevant
 dimensions. DCI with a random forest: disentanglement / completeness / error, the last better when
 low. MIG: mutual information gap. rec.: nats an image, better when low. In italics what was

@@ -59,7 +59,10 @@ def score_section(evaluation: Evaluation | None) -> str:
         for name in sorted(metrics)
     ]
     parts = ["## Scores", table(HEADER, rows), _by_factor(evaluation), _further_line(evaluation)]
-    parts.append(f"With 95 % intervals; {evaluation['n_votes']} votes, seed {evaluation['seed']}.")
+    parts.append(
+        f"With 95 % intervals; {evaluation['n_votes']} votes, seed {evaluation['seed']}. "
+        "Constant dimensions get no vote."
+    )
     return "\n\n".join(part for part in parts if part)
 
 

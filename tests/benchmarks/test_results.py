@@ -149,10 +149,20 @@ def test_tree_holds_what_is_made_from_its_json_files(results: ModuleType) -> Non
         assert figure.made_from(tree.figure) == figure.source_of(known, tree.results)
 
 
-def test_methods_on_a_set_share_networks_batch_and_steps(results: ModuleType) -> None:
+def test_methods_on_a_set_share_networks_optimizers_batch_and_steps(results: ModuleType) -> None:
     for data in {row.data for row in results.ROWS}:
         configs = [load_config(ROOT / row.config) for row in results.ROWS if row.data == data]
-        assert len({(config.data, config.model, config.run) for config in configs}) == 1
+        shared = {
+            (
+                config.data,
+                config.model,
+                config.optimizer,
+                config.discriminator,
+                config.run.model_copy(update={"seed": 0}),
+            )
+            for config in configs
+        }
+        assert len(shared) == 1
 
 
 def test_run_becomes_a_line_beside_the_published_one(

@@ -32,7 +32,7 @@ def test_score_section_has_each_way_and_each_factor(run: TrainedRun) -> None:
         "",
         "`mig` 0.410",
         "",
-        "With 95 % intervals; 800 votes, seed 0.",
+        "With 95 % intervals; 800 votes, seed 0. Constant dimensions get no vote.",
     ]
 
 
