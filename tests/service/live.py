@@ -71,12 +71,15 @@ class Client:
         return await asyncio.wait_for(self._reader.readuntil(end), WAIT_S)
 
     async def drip(self, part: bytes) -> bytes:
-        """Sends one byte after another until an answer or the end comes; returns that."""
-        reading = asyncio.ensure_future(self.read_all())
+        """Sends one byte after another until an answer or the end comes; returns that.
+
+        Not any longer: the server lets go after a while, and bytes on the way then cost the answer.
+        """
+        reading = asyncio.ensure_future(self.read_some())
         while not reading.done():
             self._writer.write(part)
             await asyncio.wait([reading], timeout=0.01)
-        return await reading
+        return await reading + await self.read_all()
 
     async def close(self) -> None:
         self._writer.close()
