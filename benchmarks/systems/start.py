@@ -45,7 +45,7 @@ def start_plain() -> System:
 
 
 def start_litserve() -> System:
-    """One worker beside the server: with two it is slower on two cores."""
+    """One worker beside the server, LitServe's default; `LITSERVE_WORKERS` changes it."""
     port, python = free_port(), environment("litserve") / "bin/python"
     command = [str(python), str(HERE / "litserve_app.py"), str(port)]
     settings = {"ENCODER": str(ENCODER), "WORKERS": os.environ.get("LITSERVE_WORKERS", "1")}
