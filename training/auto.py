@@ -14,7 +14,7 @@ import torch
 from training.config import Config, parse_config
 from training.data.array_files import ARRAY_SUFFIXES, open_array
 from training.data.image_folder import IMAGE_SUFFIXES, image_files, looks_gray, open_picture, spread
-from training.data.opening import IMAGES, VECTORS, notes_on, open_images
+from training.data.opening import IMAGES, VECTORS, notes_on, open_images, require_enough
 from training.data.source import ImageSource
 from training.data.stored_images import find_layout, images_last
 from training.data.tables import VECTOR_SUFFIXES
@@ -59,6 +59,7 @@ def choose_config(path: Path, explicit: Tables) -> Choice:
     data = {**_choose_data(path, explicit.get("data", {})), **explicit.get("data", {})}
     partial = parse_config({"data": data}, origin=f"the settings for `{path}`")
     source = open_images(partial.data)
+    require_enough(source, partial.data)
     steps = explicit.get("run", {}).get("steps", default_steps(source.n_images))
     # A number of steps that is none is explained below, with the other settings.
     tables = recipe(

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from training.checkpoint import read_checkpoint, restore
 from training.config import Config, config_toml
-from training.data import ImageSource, open_images
+from training.data import ImageSource, open_images, require_enough
 from training.data.standardization import standardization_of
 from training.errors import ConfigError, DataError, RunError, TrainingError
 from training.fit import Hooks, fit, new_state
@@ -190,6 +190,7 @@ def _open_images(
     config: Config, console: Console, *, locations: Locations | None = None
 ) -> ImageSource:
     images = open_images(located(config.data, locations or {}))
+    require_enough(images, config.data)
     origin = "drawn by this program" if images.source == "procedural" else f"{config.data.path}"
     shape = images.image_shape
     samples = f"images of {'x'.join(str(side) for side in shape)}"

@@ -155,8 +155,8 @@ def test_choose_config_needs_two_images_to_learn_from(make_folder: MakeFolder, n
     with pytest.raises(DataError) as caught:
         choose_config(folder, {})
     assert str(caught.value) == (
-        f"there must be 2 images or rows to learn from: `pictures` has {n}, and `data.holdout` = "
-        f"0.1 leaves {n - 1}; give more, or hold out none"
+        f"there must be 2 images or rows to learn from: `pictures` has {n - 1}, with "
+        "`data.holdout` = 0.1; give more, or hold out none"
     )
 
 

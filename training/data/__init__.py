@@ -3,7 +3,13 @@
 from training.data.catalog import DRAWN
 from training.data.factor_table import FactorTable
 from training.data.ground_truth import GroundTruth
-from training.data.opening import held_out_part, notes_on, open_held_out, open_images
+from training.data.opening import (
+    held_out_part,
+    notes_on,
+    open_held_out,
+    open_images,
+    require_enough,
+)
 from training.data.source import Factors, ImageSource
 
 __all__ = [
@@ -16,4 +22,5 @@ __all__ = [
     "notes_on",
     "open_held_out",
     "open_images",
+    "require_enough",
 ]

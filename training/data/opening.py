@@ -32,19 +32,26 @@ def open_images(
         standardization: Of vectors: that of a run, in the place of the table's own.
 
     Raises:
-        DataError: The name is unknown, the file is not what the name promises, or too few are left.
+        DataError: The name is unknown, the file is not what the name promises.
     """
     whole = _open_whole(config, standardization)
-    part = whole
     if config.holdout:
-        part = Part(whole, split_indices(whole.n_images, config.holdout)[0])
-    if part.n_images < LEAST:
+        return Part(whole, split_indices(whole.n_images, config.holdout)[0])
+    return whole
+
+
+def require_enough(source: ImageSource, config: DataConfig) -> None:
+    """Refuse to learn from next to nothing.
+
+    Raises:
+        DataError: Fewer than two images or rows are left to learn from.
+    """
+    if source.n_images < LEAST:
         raise DataError(
-            f"there must be {LEAST} images or rows to learn from: `{whole.name}` has "
-            f"{whole.n_images}, and `data.holdout` = {config.holdout:g} leaves {part.n_images}; "
-            "give more, or hold out none"
+            f"there must be {LEAST} images or rows to learn from: `{source.name}` has "
+            f"{source.n_images}, with `data.holdout` = {config.holdout:g}; give more, or hold out "
+            "none"
         )
-    return part
 
 
 def open_held_out(config: DataConfig) -> ImageSource | None:
