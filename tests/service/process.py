@@ -11,7 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-COMMAND = [sys.executable, "-c", "from service.cli import main; main()"]
+# Whoever starts the tests in the background of a script has the interrupt ignored; so would we.
+_INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+COMMAND = [sys.executable, "-c", f"{_INTERRUPTIBLE}; from service.cli import main; main()"]
 END_S = 30
 
 
