@@ -32,12 +32,12 @@ def open_images(
         standardization: Of vectors: that of a run, in the place of the table's own.
 
     Raises:
-        DataError: The name is unknown, the file is not what the name promises.
+        DataError: The name is unknown, or the file is not what the name promises.
     """
     whole = _open_whole(config, standardization)
-    if config.holdout:
-        return Part(whole, split_indices(whole.n_images, config.holdout)[0])
-    return whole
+    if config.holdout == 0:
+        return whole
+    return Part(whole, split_indices(whole.n_images, config.holdout)[0])
 
 
 def require_enough(source: ImageSource, config: DataConfig) -> None:
