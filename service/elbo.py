@@ -15,6 +15,7 @@ from service.latent import kl_per_dim
 PROBABILITY_FLOOR = np.float32(1e-7)
 # As many as a core's own cache holds with their temporaries; a third faster than a whole batch.
 BLOCK_PIXELS = 2**16
+LOG_GROUP = 32
 
 Samples = npt.NDArray[Any]  # uint8 images, or rows of numbers
 Floats = npt.NDArray[np.float32]
@@ -77,15 +78,27 @@ def reconstruction_loss(
 def _bernoulli(images: Samples, decoded: Floats) -> npt.NDArray[np.float64]:
     x = _pixels(images)
     p = decoded.reshape(len(decoded), -1)  # (batch, pixels)
-    # In place and in float32, which is three times as fast; 1 - p is exact where it is small.
-    absent = np.subtract(1, p, dtype=np.float32)
-    np.log(np.maximum(absent, PROBABILITY_FLOOR, out=absent), out=absent)
-    terms = np.maximum(p, PROBABILITY_FLOOR)
-    np.log(terms, out=terms)
-    terms -= absent
-    terms *= x
-    terms += absent  # x ln p + (1 - x) ln(1 - p)
-    return -_sum(terms)
+    # In float32, which is three times as fast; 1 - p is exact where it is small. Floors are arrays
+    # as numpy has no fast way for the maximum with a number.
+    floor = np.full_like(p[:1], PROBABILITY_FLOOR)
+    absent = np.maximum(np.float32(1) - p, floor)
+    odds = np.maximum(p, floor)
+    odds /= absent
+    # x ln p + (1 - x) ln(1 - p) = x ln(odds) + ln(1 - p): one logarithm a pixel, of its odds
+    return np.asarray(-(np.vecdot(x, np.log(odds, out=odds)) + _sum_of_logs(absent)))
+
+
+def _sum_of_logs(values: Floats) -> npt.NDArray[np.float64]:
+    """Of each row, (n, m) to (n,): the logarithm of products, since one costs as much as 30 times.
+
+    Values must not be below `PROBABILITY_FLOOR`: so many of them have a product in float64.
+    """
+    n, m = values.shape
+    whole = m // LOG_GROUP * LOG_GROUP
+    groups = values[:, :whole].reshape(n, LOG_GROUP, -1)
+    products = np.multiply.reduce(groups, axis=1, dtype=np.float64)  # (n, m // LOG_GROUP)
+    rest = values[:, whole:].astype(np.float64)
+    return np.asarray(np.log(products).sum(axis=1) + np.log(rest).sum(axis=1))
 
 
 def _gaussian(images: Samples, decoded: Floats, likelihood: Likelihood) -> npt.NDArray[np.float64]:

@@ -24,6 +24,7 @@ from service.errors import InvalidValue, MalformedInput, TooManyPixels
 from service.runtime.threads import cpu_budget
 
 GROUP_ROWS: Final = 32  # image files that a thread takes at a time
+READ_BYTES: Final = 2**16
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 
 
@@ -213,14 +214,23 @@ def _bytes_of(value: Any) -> bytes:
 
 def _image_files(folder: Path) -> Iterator[str]:
     """The path inside the folder of every image file at any depth."""
-    for where, _, names in os.walk(folder):
-        inside = os.path.relpath(where, folder)
-        for name in names:
-            is_image = os.path.splitext(name)[1].lower() in SUFFIXES
-            if is_image and os.path.isfile(os.path.join(where, name)):
-                yield name if inside == "." else f"{inside}/{name}"
+    waiting = [""]
+    while waiting:
+        inside = waiting.pop()
+        with os.scandir(folder / inside) as entries:  # knows files from folders without asking
+            for entry in entries:
+                name = f"{inside}{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(f"{name}/")
+                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
+                    yield name
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.read()
+    """A whole file, in half the system calls that a file object makes."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = iter(lambda: os.read(file, READ_BYTES), b"")
+        return b"".join(parts)
+    finally:
+        os.close(file)

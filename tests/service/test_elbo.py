@@ -44,9 +44,12 @@ def test_elbo_is_minus_loss_minus_kl() -> None:
     assert bound == pytest.approx([-np.log(2) - 2.0])
 
 
-def test_reconstruction_loss_is_that_of_double_precision_where_the_decoder_is_sure() -> None:
+@pytest.mark.parametrize("shape", [(1, 16, 16), (1, 29, 29), (3, 128, 128)])
+def test_reconstruction_loss_is_that_of_double_precision_where_the_decoder_is_sure(
+    shape: tuple[int, int, int],
+) -> None:
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (8, 1, 16, 16), dtype=np.uint8)
+    images = rng.integers(0, 256, (8, *shape), dtype=np.uint8)
     decoded = (1 / (1 + np.exp(-rng.normal(0, 12, images.shape)))).astype(np.float32)
     decoded[0], decoded[1] = 0, 1
     x = images.reshape(8, -1) / 255
