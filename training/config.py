@@ -228,7 +228,7 @@ def parse_config(tables: dict[str, Any], *, origin: str) -> Config:
     try:
         return Config.model_validate(tables)
     except ValidationError as error:
-        lines = dict.fromkeys(_explain(dict(item)) for item in error.errors())
+        lines = dict.fromkeys(_explain(item) for item in _apt([dict(e) for e in error.errors()]))
         raise ConfigError(f"{origin}: " + "; ".join(lines)) from error
 
 
@@ -273,6 +273,16 @@ def _parse_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text  # A bare word needs no quotes on a command line.
+
+
+def _apt(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without what a value of another type should be, where its own type has a complaint too."""
+    typed = {_dotted(item["loc"]) for item in items if not item["type"].endswith("_type")}
+    return [
+        item
+        for item in items
+        if not item["type"].endswith("_type") or _dotted(item["loc"]) not in typed
+    ]
 
 
 def _explain(item: dict[str, Any]) -> str:

@@ -87,7 +87,7 @@ def resume_run(run_dir: Path, *, steps: int | None, console: Console) -> str:
         folder.cut_metrics(after=state.step)
         write_atomically(folder.config, config_toml(config).encode())
         console.print(f"Resuming at step {state.step:,}", highlight=False)
-        info |= {"steps": config.run.steps} | _place(device)
+        info |= {"steps": config.run.steps, "code_version": _code_versions(info)} | _place(device)
         return _train(folder, state, images, config=config, info=info, console=console)
 
 
@@ -259,6 +259,12 @@ def machine_name(device: torch.device) -> str:
     threads = torch.get_num_threads()
     name = names[0] if names else platform.processor() or platform.machine()
     return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _code_versions(info: dict[str, Any]) -> str:
+    """Of a run that goes on all, oldest first: a card must not name one that made only a part."""
+    former = info["code_version"].split(", ")
+    return ", ".join(dict.fromkeys([*former, code_version()]))
 
 
 def code_version() -> str:

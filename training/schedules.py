@@ -2,11 +2,24 @@
 
 import itertools
 from bisect import bisect_right
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 Points = tuple[tuple[float, float], ...]
+
+
+_RULE = (
+    "a schedule is a number or [step, value] points with rising steps, "
+    "for example [[0, 10], [5000, 1]]"
+)
+
+
+def _paired(schedule: Any) -> Any:
+    is_list = isinstance(schedule, list | tuple)
+    if is_list and not all(isinstance(point, list | tuple) for point in schedule):
+        raise ValueError(f"{_RULE}: got {schedule}")
+    return schedule
 
 
 def _checked(schedule: float | Points) -> float | Points:
@@ -16,14 +29,11 @@ def _checked(schedule: float | Points) -> float | Points:
     if isinstance(schedule, tuple):
         steps = [step for step, _ in schedule]
         if not steps or any(later <= earlier for earlier, later in itertools.pairwise(steps)):
-            raise ValueError(
-                "a schedule is a number or [step, value] points with rising steps, "
-                "for example [[0, 10], [5000, 1]]"
-            )
+            raise ValueError(_RULE)
     return schedule
 
 
-Schedule = Annotated[float | Points, AfterValidator(_checked)]
+Schedule = Annotated[float | Points, BeforeValidator(_paired), AfterValidator(_checked)]
 
 
 def schedule_value(schedule: float | Points, step: int) -> float:

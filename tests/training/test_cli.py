@@ -236,6 +236,19 @@ def test_resume_drops_later_and_half_written_metrics(
     assert steps_in(out) == steps_in(unbroken)
 
 
+def test_resume_keeps_every_version_of_the_code_that_trained(
+    config_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    assert call("run", config_file, "--out", out, "--steps", 6) == 0
+    path = out / "run.json"
+    info = json.loads(path.read_text())
+    path.write_text(json.dumps(info | {"code_version": "0.0.1+gabc"}))
+    for steps in (8, 10):
+        assert call("resume", out, "--steps", steps) == 0
+    assert json.loads(path.read_text())["code_version"] == f"0.0.1+gabc, {info['code_version']}"
+
+
 def test_resume_of_a_finished_run_says_that_nothing_is_left(
     unbroken: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

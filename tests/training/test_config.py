@@ -42,6 +42,7 @@ def test_config_toml_reads_back_to_an_equal_config(tmp_path: Path) -> None:
         ("objective.tc_weight=[[5, 1], [5, 2]]", "with rising steps"),
         ("objective.tc_weight=-1", "`objective.tc_weight`: a weight or a rate must be 0 or more"),
         ("optimizer.learning_rate=[[0, 1], [9, -2]]", "must be 0 or more: got -2"),
+        ("objective.tc_weight=[1, 2]", "[step, value] points with rising steps, for example"),
         ("objective.tc_weight=[]", "a schedule is a number or [step, value] points"),
         ("relevance.initial=1", "a learned relevance starts strictly between 0 and 1"),
         ("relevance.initial=[0.5, 0.5]", "one per dimension: got 2 values"),
@@ -54,6 +55,12 @@ def test_load_config_explains_a_bad_override(config_file: Path, override: str, t
         load_config(config_file, [override])
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_load_config_says_a_thing_once(config_file: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(config_file, ["optimizer.learning_rate=nan"])
+    assert str(caught.value).count("optimizer.learning_rate") == 1
 
 
 def test_load_config_applies_overrides_of_every_type(config_file: Path) -> None:
