@@ -85,7 +85,7 @@ def reconstructions_figure(images: Tensor, reconstructions: Tensor) -> Figure:
         reconstructions: Same shape.
     """
     difference = (reconstructions - images).mean(dim=1).numpy()  # (batch, height, width)
-    rows = [colored(images), colored(reconstructions), _diverging(difference)]
+    rows = [colored(images), colored(reconstructions), diverging(difference)]
     figure, axes = sheet(np.stack(rows), label_width=130, top=16)
     label(axes[0], "original")
     label(axes[1], "reconstruction")
@@ -156,7 +156,7 @@ def colored(images: Tensor) -> Pixels:
     return np.repeat(channels_last[..., :1], 3, axis=-1)
 
 
-def _diverging(values: Pixels) -> Pixels:
+def diverging(values: Pixels) -> Pixels:
     """Differences in [-1, 1] to colors: white is none, red above 0, blue below."""
     share = np.abs(values)[..., None]  # (batch, height, width, 1)
     red, blue = np.array([0.80, 0.15, 0.12]), np.array([0.05, 0.35, 0.65])

@@ -26,6 +26,7 @@ from training.figures import draw_report_figures
 from training.location import located
 from training.networks import VAE
 from training.relevance_votes import RULE, disagreements, relevant_order
+from training.report_page import report_page
 from training.report_text import Report, print_report
 from training.run_folder import FORMAT_VERSION, RunFolder, write_atomically
 
@@ -118,7 +119,7 @@ def gate_has_a_vote(relevance: Tensor, *, learned: bool) -> bool:
 
 
 def report_run(run_dir: Path, *, seed: int = 0, console: Console | None = None) -> Report:
-    """Write `report.json` and `figures/*.png` of a run and print the table.
+    """Write `report.json`, `report.html` and `figures/*.png` of a run and print the table.
 
     Args:
         run_dir: The run's folder.
@@ -148,7 +149,9 @@ def report_run(run_dir: Path, *, seed: int = 0, console: Console | None = None) 
     write_json(run_dir / "report.json", report)
     records = read_records(RunFolder(run_dir).metrics)
     paths = draw_report_figures(run_dir / "figures", run.vae, source, report=report, log=records)
-    print_report(console or Console(), report, paths=paths)
+    page = run_dir / "report.html"
+    write_atomically(page, report_page(report, run.vae, source, figures=paths).encode())
+    print_report(console or Console(), report, paths=[*paths, page])
     return report
 
 

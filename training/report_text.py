@@ -15,6 +15,7 @@ from training.relevance_votes import ordered_rows
 VOTE_MARKS = {True: "+", False: "-", None: "."}
 MOST_COLUMNS = 6  # of a row of numbers, in a line about a dimension
 SMALLEST_EFFECT = 0.1  # standard deviations
+NO_COLUMN = "no column by 0.1 or more"
 Report = dict[str, Any]
 
 
@@ -84,11 +85,15 @@ def _lines(report: Report, paths: Sequence[Path]) -> Iterator[str]:
 
 
 def _moved(report: Report, dim: int) -> str:
+    return f"  dimension {dim}: {', '.join(moved_columns(report, dim)) or NO_COLUMN}"
+
+
+def moved_columns(report: Report, dim: int) -> list[str]:
+    """The columns that a dimension of a model of rows moves, with how far, the farthest first."""
     effects = report["dims"][dim]["column_effects"]
     pairs = sorted(zip(report["columns"], effects, strict=True), key=lambda pair: -abs(pair[1]))
-    shown = [
+    return [
         f"{column} {effect:+.2f}"
         for column, effect in pairs[:MOST_COLUMNS]
         if abs(effect) >= SMALLEST_EFFECT
     ]
-    return f"  dimension {dim}: {', '.join(shown) or 'no column by 0.1 or more'}"

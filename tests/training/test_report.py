@@ -5,63 +5,18 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from torch import nn
 
+from tests.training.known_model import INFO, FourPixels, KnownVAE, known_report
 from training import evidence as evidence_module
 from training import report as report_module
 from training.checkpoint import load_model
 from training.config import parse_config
-from training.data import GroundTruth
 from training.errors import DataError, RunError
-from training.likelihood import Bernoulli
-from training.report import gate_has_a_vote, open_run_images, relevance_report, report_run
+from training.report import gate_has_a_vote, open_run_images, report_run
 from training.report_text import report_table
 from training.runs import start_run
 
-INFO = {"status": "finished", "step": 8, "seed": 1, "updated": "2026-01-02T03:04:05+00:00"}
-
-
-class FourPixels:
-    """Images of 2 x 2 pixels: two free ones, their product, and a constant."""
-
-    name, source = "four-pixels", "procedural"
-    factors = GroundTruth(("a", "b"), (tuple(range(20)), tuple(range(20))))
-    n_images, image_shape = 400, (1, 2, 2)
-
-    def sha256(self):
-        return "0" * 64
-
-    def images(self, indices):
-        a, b = (self.factors.factors_of(indices) / 19.0).unbind(dim=1)  # (batch,)
-        flat = torch.stack([a, b, a * b, torch.full_like(a, 0.5)], dim=1)  # (batch, 4)
-        return flat.view(-1, 1, 2, 2).float()
-
-
-class KnownVAE(nn.Module):
-    """mu = (0, 4b - 2, 0, 4a - 2) with posterior variance 0.1 where it moves and 1 where not."""
-
-    latent_dim, image_shape = 4, (1, 2, 2)
-    likelihood = Bernoulli()
-
-    def encode(self, images):
-        mu = torch.zeros(len(images), 4)
-        mu[:, 3] = 4 * images[:, 0, 0, 0] - 2
-        mu[:, 1] = 4 * images[:, 0, 0, 1] - 2
-        variance = torch.tensor([1.0, 0.1, 1.0, 0.1])
-        return mu, variance.log().expand(len(images), 4)
-
-    def decode_logits(self, z):
-        a, b = 2 * z[:, 3], 0.5 * z[:, 1]
-        zero = torch.zeros_like(a)
-        return torch.stack([a, b, zero, zero], dim=1).view(-1, 1, 2, 2)
-
-    def decode(self, z):
-        return self.decode_logits(z).sigmoid()
-
-
-def known_report(relevance=(0.01, 0.99, 0.02, 0.97), **settings):
-    settings = {"gate_votes": True, "run_info": INFO} | settings
-    return relevance_report(KnownVAE(), FourPixels(), relevance=torch.tensor(relevance), **settings)
+FILES = ("report.json", "report.html", "figures/training.png")
 
 
 def test_report_finds_the_two_dimensions_that_move():
@@ -203,7 +158,7 @@ def test_report_run_of_a_model_that_knows_nothing_says_what_to_change(run_dir, m
 def test_report_run_again_gives_the_same_bytes_in_spite_of_a_log_line_cut_short(run_dir):
     def content():
         report_run(run_dir, console=Console(file=io.StringIO()))
-        return [(run_dir / name).read_bytes() for name in ("report.json", "figures/training.png")]
+        return [(run_dir / name).read_bytes() for name in FILES]
 
     first = content()
     with (run_dir / "metrics.jsonl").open("a") as file:
@@ -255,6 +210,9 @@ def test_report_run_of_rows_says_what_moves_each_column(vector_run):
     assert "pixels" not in text
     assert "held out: ELBO" in text
     assert "nats a row on 30 rows never seen" in text
+    page = (run_dir / "report.html").read_text()
+    assert "height" in page
+    assert "ELBO" in page
     for name in ("reconstructions", "traversals", "relevance", "training"):
         assert (run_dir / f"figures/{name}.png").stat().st_size > 1000
 
