@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 
@@ -12,6 +13,7 @@ from service.bulk.command import BulkOptions, encode_all
 from service.errors import ServiceError
 from service.settings import Settings
 from tests.service.conftest import Pixels, as_file
+from tests.service.tiny_rows import RowWeights, write_tiny_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own
 
@@ -41,6 +43,23 @@ def test_ray_gives_the_same_table(
     assert said.startswith(f"{there}: 150 images, 8 columns, by `tiny` version 1, ")
     assert there.read_bytes() == here.read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {npy.name, here.name, there.name}
+
+
+def test_ray_gives_the_same_table_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MOST_PART_BATCHES", 1)
+    repository = write_tiny_rows(tmp_path / "models")
+    settings = Settings(model_repository=(repository,), device="cpu", lanes=2)
+    columns = RowWeights().golden()["image"].shape[1]
+    table = np.random.default_rng(0).normal(size=(2500, columns))  # three parts
+    people = tmp_path / "people.npy"
+    np.save(people, table.astype(np.float32))
+    here, there = tmp_path / "here.csv", tmp_path / "there.csv"
+
+    encode_all(BulkOptions(people, here), settings)
+    said = encode_all(BulkOptions(people, there), settings, on_ray=True)
+
+    assert "2500 rows, 8 columns, by `rows` version 1" in said
+    assert there.read_bytes() == here.read_bytes()
 
 
 def test_ray_says_which_image_is_damaged_in_one_line(
