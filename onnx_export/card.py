@@ -157,10 +157,20 @@ def _factors(manifest: Manifest) -> str:
     rows = [_factor_row(manifest.dimensions[dim]) for dim in order]
     words = _words(manifest)
     return (
-        f"## What it found\n\n{table(header, rows)}\n\nRule: {manifest.relevance_rule} Ranges are "
+        f"## What it found\n\n{_changes(manifest)}{table(header, rows)}\n\n"
+        f"Rule: {manifest.relevance_rule} Ranges are "
         f"quantiles of mu over the training {words.sample}s; sensitivity is how much the "
         f"{words.parts} change with the dimension."
     )
+
+
+def _changes(manifest: Manifest) -> str:
+    """What each relevant dimension does, in the words of the report."""
+    relevant = [manifest.dimensions[dim] for dim in manifest.relevant_dims]
+    lines = [f"- **{dim.name}**: {', '.join(dim.changes)}" for dim in relevant if dim.changes]
+    if not lines:
+        return ""
+    return "From the low to the high end of its sweep, as measured:\n\n" + "\n".join(lines) + "\n\n"
 
 
 def _factor_row(dim: Dimension) -> tuple[str, ...]:

@@ -181,6 +181,7 @@ def _dimension(row: Mapping[str, Any]) -> Dimension:
     return Dimension(
         dim=row["dim"],
         name=row["name"],
+        changes=tuple(row.get("changes", ())),  # reports of before have none
         relevance=row["relevance"],
         relevant=row["relevant"],
         mean_kl=max(row["mean_kl"], 0.0),  # a dead dimension's may round to just below it

@@ -13,6 +13,7 @@ from torch import Tensor
 from training.checkpoint import LoadedRun, load_model
 from training.data import ImageSource, held_out_part, open_images
 from training.data.standardization import Standardization, standardization_of
+from training.drawing_changes import describe_sweep
 from training.encoding import encode_with_elbo, sample_indices
 from training.errors import DataError
 from training.evidence import (
@@ -22,12 +23,12 @@ from training.evidence import (
     measured_decoder,
     quantiles,
 )
-from training.figures import draw_report_figures
+from training.figures import draw_report_figures, traverse
 from training.location import located
 from training.networks import VAE
 from training.relevance_votes import RULE, disagreements, relevant_order
 from training.report_page import report_page
-from training.report_text import Report, print_report
+from training.report_text import Report, moved_columns, print_report
 from training.run_folder import FORMAT_VERSION, RunFolder, write_atomically
 
 MAX_IMAGES = 10_000
@@ -69,8 +70,9 @@ def relevance_report(
 
     Returns:
         The content of `report.json`. `created` is when the run was last written, so that the same
-        run gives the same bytes. For rows of numbers also `columns`, and for each dimension
-        `column_effects`: how its sweep moves them, in standard deviations of the column.
+        run gives the same bytes. `changes` of a relevant dimension says in words what its sweep
+        does. For rows of numbers also `columns`, and for each dimension `column_effects`: how its
+        sweep moves them, in standard deviations of the column.
     """
     encoded = encode_with_elbo(vae, source, sample_indices(source.n_images, MAX_IMAGES, seed=seed))
     decoder = measured_decoder(vae, encoded, source)
@@ -95,7 +97,22 @@ def relevance_report(
         report["columns"] = list(vectors.columns)
         for row, effects in zip(dims, effects_on_columns(decoder, encoded), strict=True):
             row["column_effects"] = effects
+    for row, changes in zip(dims, _changes(vae, source, report), strict=True):
+        row["changes"] = changes
     return report
+
+
+def _changes(vae: VAE, source: ImageSource, report: Report) -> list[list[str]]:
+    """In words what the sweep of each relevant dimension does; nothing for the others."""
+    changes: list[list[str]] = [[] for _ in report["dims"]]
+    rows = [report["dims"][dim] for dim in report["relevant_dims"]]
+    if "columns" in report:
+        for row in rows:
+            changes[row["dim"]] = moved_columns(report, row["dim"])
+    elif rows:
+        for row, frames in zip(rows, traverse(vae, source, rows), strict=True):
+            changes[row["dim"]] = describe_sweep(frames)
+    return changes
 
 
 def _compare_parts(

@@ -20,12 +20,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 
 from training.data import ImageSource
-from training.drawing_changes import describe_sweep, signed_change
+from training.drawing_changes import signed_change
 from training.encoding import encode_means, sample_indices
 from training.figures import MAX_ROWS, Pixels, colored, diverging, traverse
 from training.networks import VAE
 from training.relevance_votes import ordered_rows
-from training.report_text import moved_columns
 
 SAMPLE = 2000  # images among which the ends of a dimension are looked for
 N_EXAMPLES = 4
@@ -39,7 +38,6 @@ class Exhibit:
 
     Attributes:
         row: Its entry of the report's `dims`.
-        changes: What its sweep does, in words; for rows of numbers, to which columns.
         sweep: Frames from its 1 % to its 99 % quantile, as a data URL; empty for rows of numbers,
             as are the following.
         change: The last frame less the first: red brighter, blue darker.
@@ -48,7 +46,6 @@ class Exhibit:
     """
 
     row: dict[str, Any]
-    changes: list[str]
     sweep: str = ""
     change: str = ""
     low: str = ""
@@ -69,7 +66,7 @@ def report_page(report: Report, vae: VAE, source: ImageSource, *, figures: Seque
     return _template().render(
         report=report,
         run=report["run"],
-        exhibits=_exhibits(vae, source, rows) if is_picture else _column_exhibits(report, rows),
+        exhibits=_exhibits(vae, source, rows) if is_picture else [Exhibit(row) for row in rows],
         all_rows=ordered_rows(report),
         figures={path.stem: _data_url(path.read_bytes()) for path in figures},
         sample="image" if is_picture else "row",
@@ -91,7 +88,6 @@ def _exhibits(vae: VAE, source: ImageSource, rows: Sequence[dict[str, Any]]) -> 
         exhibits.append(
             Exhibit(
                 row=row,
-                changes=describe_sweep(frames),
                 sweep=_strip(colored(frames)),
                 change=_strip(diverging(signed_change(frames)[None])),
                 low=_strip(colored(low)),
@@ -99,10 +95,6 @@ def _exhibits(vae: VAE, source: ImageSource, rows: Sequence[dict[str, Any]]) -> 
             )
         )
     return exhibits
-
-
-def _column_exhibits(report: Report, rows: Sequence[dict[str, Any]]) -> list[Exhibit]:
-    return [Exhibit(row=row, changes=moved_columns(report, row["dim"])) for row in rows]
 
 
 def _strip(images: Pixels) -> str:

@@ -15,7 +15,10 @@ from training.relevance_votes import ordered_rows
 VOTE_MARKS = {True: "+", False: "-", None: "."}
 MOST_COLUMNS = 6  # of a row of numbers, in a line about a dimension
 SMALLEST_EFFECT = 0.1  # standard deviations
-NO_COLUMN = "no column by 0.1 or more"
+NOTHING_MEASURED = {
+    "row": "no column by 0.1 or more",
+    "image": "neither place nor size, turn, shape, ink or color by much; see its traversal",
+}
 Report = dict[str, Any]
 
 
@@ -78,22 +81,25 @@ def _lines(report: Report, paths: Sequence[Path]) -> Iterator[str]:
             "those of training"
         )
     if "columns" in report:
-        yield "what a sweep moves, in standard deviations of the column:"
-        yield from (_moved(report, dim) for dim in report["relevant_dims"])
+        yield "what a sweep does, in standard deviations of the column:"
+    else:
+        yield "what a sweep does to a typical image:"
+    for dim in report["relevant_dims"]:
+        changes = ", ".join(report["dims"][dim]["changes"])
+        yield f"  dimension {dim}: {changes or NOTHING_MEASURED[sample]}"
     yield from (f"disagreement: {text}" for text in report["disagreements"])
     yield from (f"written: {path}" for path in paths)
 
 
-def _moved(report: Report, dim: int) -> str:
-    return f"  dimension {dim}: {', '.join(moved_columns(report, dim)) or NO_COLUMN}"
-
-
 def moved_columns(report: Report, dim: int) -> list[str]:
-    """The columns that a dimension of a model of rows moves, with how far, the farthest first."""
+    """What a dimension of a model of rows does to columns, the farthest moved first.
+
+    In standard deviations (sd) of the column: "raises height by 1.20 sd".
+    """
     effects = report["dims"][dim]["column_effects"]
     pairs = sorted(zip(report["columns"], effects, strict=True), key=lambda pair: -abs(pair[1]))
     return [
-        f"{column} {effect:+.2f}"
+        f"{'raises' if effect > 0 else 'lowers'} {column} by {abs(effect):.2f} sd"
         for column, effect in pairs[:MOST_COLUMNS]
         if abs(effect) >= SMALLEST_EFFECT
     ]

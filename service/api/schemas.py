@@ -133,6 +133,10 @@ class FactorFacts(BaseModel):
 
     dim: int
     name: str
+    changes: list[str] = Field(
+        description="What its sweep from p1 to p99 does to a typical image, measured without "
+        'labels: "turns 160 degrees clockwise". Empty where nothing was measured.'
+    )
     relevance: float
     relevant: bool
     mean_kl: float = Field(description="Nats.")

@@ -111,10 +111,14 @@ class Quantiles(_Part):
 
 
 class Dimension(_Part):
-    """One latent dimension over the training set; `mu_*` in prior standard deviations."""
+    """One latent dimension over the training set; `mu_*` in prior standard deviations.
+
+    `changes` says in words what its sweep from p1 to p99 does to a typical image, as measured.
+    """
 
     dim: Count
     name: Annotated[str, Field(min_length=1, max_length=80)]
+    changes: tuple[Annotated[str, Field(max_length=200)], ...] = ()
     relevance: Annotated[float, Field(ge=0, le=1)]
     relevant: bool
     mean_kl: NonNegative  # nats

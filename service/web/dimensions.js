@@ -46,6 +46,8 @@ function Dimension({ factor }) {
         <output for=${`dim-${factor.dim}`}>${value.toFixed(2)}</output>
         <${PlayButton} factor=${factor} />
       </div>
+      ${factor.changes.length > 0 && html`
+        <p class="facts">From left to right it typically ${factor.changes.join(", ")}.</p>`}
       <div class="sweep">
         <div class="slider">
           <${Marks} factor=${factor} low=${low} high=${high} />

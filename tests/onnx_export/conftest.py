@@ -60,6 +60,7 @@ def describe_dim(dim: int, *, relevant: bool) -> dict[str, Any]:
         "mu_std": 1.0,
         "mu_quantiles": QUANTILES,
         "decoder_sensitivity": 0.5,
+        "changes": [f"moves {dim} pixels up"] if relevant else [],
         "votes": {"relevance": relevant, "kl": relevant},
         "relevant": relevant,
     }

@@ -21,6 +21,7 @@ def card(exported: Exported) -> str:
         "| steps | 2 |",
         "| data | oval-dsprites-32 (procedural), 245,760 images |",
         "| 3 | scale | yes | 0.900 | 6.000 | -2.00 … 2.00 | 0.5000 |",
+        "- **scale**: moves 3 pixels up",
         "Rule: Relevant is what moves.",
         "- dimension 1 counts as relevant in spite of its looks",
         "| Metric II (one factor varied) | 95.4 % (94.0 % to 97.0 %) | 95.0 % (93.0 % to 97.0 %) |",

@@ -189,6 +189,7 @@ def _dimension(dim: int, name: str, relevant: bool) -> dict[str, Any]:
         "mu_std": 1.5 if relevant else 0.05,
         "mu_quantiles": _quantiles(0.25 * dim, 1.0),
         "decoder_sensitivity": 0.8 if relevant else 0.001,
+        "changes": ["grows 2.0 times as large"] if relevant else [],
     }
 
 

@@ -60,6 +60,14 @@ def test_report_elbo_quantiles_are_those_of_the_images():
     assert [found[key] for key in ("1", "50", "99")] == pytest.approx(expected.tolist(), rel=1e-4)
 
 
+def test_report_says_in_words_what_relevant_dimensions_do(monkeypatch):
+    monkeypatch.setattr(
+        report_module, "describe_sweep", lambda frames: [f"shows {tuple(frames.shape)}"]
+    )
+    changes = [row["changes"] for row in known_report()["dims"]]
+    assert changes == [[], ["shows (11, 1, 2, 2)"], [], ["shows (11, 1, 2, 2)"]]
+
+
 def test_report_has_the_keys_that_export_reads():
     report = known_report()
     assert set(report) == {
