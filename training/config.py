@@ -92,10 +92,10 @@ class RelevanceConfig(Section):
     """The gate: learned, or `fixed` to the mask `initial` (RF-VAE-0).
 
     A learned gate is held for `frozen_steps`. With `wait_steps` it is held for at most so many
-    more, until a dimension that carried less than `wait_kl` nats at step `wait_from` (at the latest
-    when the wait begins) carries more and none has followed for `settle_steps`; all schedules stand
-    still while it waits. A learned relevance below `close_below` closes its dimension for good: the
-    posterior becomes the prior, N(0, 1), and the decoder no longer reads it.
+    more, until `wait_dims` dimensions that carried less than `wait_kl` nats at step `wait_from` (at
+    the latest when the wait begins) carry more and none has followed for `settle_steps`; all
+    schedules stand still while it waits. A learned relevance below `close_below` closes its
+    dimension for good: its posterior becomes the prior, N(0, 1), and the decoder reads it no more.
     """
 
     mode: Literal["learned", "fixed"] = "learned"
@@ -105,6 +105,7 @@ class RelevanceConfig(Section):
     wait_steps: int = Field(default=0, ge=0)
     wait_from: int = Field(default=0, ge=0)
     wait_kl: float = Field(default=1.0, gt=0)
+    wait_dims: int = Field(default=1, ge=1)
     settle_steps: int = Field(default=0, ge=0)
     close_below: float = Field(default=0.0, ge=0, lt=0.5)
     learning_rate: Schedule = 1e-4

@@ -65,6 +65,7 @@ class GateClock:
         n_now = int(((self.kl > self._config.wait_kl) * self.silent).sum())
         if n_now > n_woken:
             n_woken, last = n_now, step
-        settled = n_woken > 0 and step - last >= self._config.settle_steps
+        woken = n_woken >= self._config.wait_dims
+        settled = woken and step - last >= self._config.settle_steps
         opens = settled or waited >= self._config.wait_steps
         self.numbers.copy_(torch.tensor([step if opens else NOT_OPENED, n_woken, last]))

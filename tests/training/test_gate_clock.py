@@ -59,6 +59,12 @@ def test_dimension_that_was_awake_before_opens_no_gate() -> None:
     assert opening(clock(**WAITING), {0: 0}) == 500  # 100 and the longest wait
 
 
+def test_gate_waits_for_as_many_dimensions_as_are_asked_for() -> None:
+    settings = WAITING | {"wait_dims": 2}
+    assert 310 < opening(clock(**settings), {1: 130, 2: 310}) <= 310 + 2 * LOOK_EVERY
+    assert opening(clock(**settings), {0: 0, 1: 130}) == 500  # one alone is not enough
+
+
 def test_gate_lets_the_dimensions_that_follow_settle() -> None:
     settings = WAITING | {"settle_steps": 100}
     alone = opening(clock(**settings), {0: 0, 1: 110})
