@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 from results_rows import COMPARED
-from results_table import METRICS, Result, Results, first_scored
+from results_table import METRICS, Result, Results, pictured
 
 from training.charts import ACCENT, INK, LINE, MUTED, NUISANCE, TITLE
 from training.figures import DPI, GAP
@@ -30,8 +30,8 @@ LOWEST_KL = 0.01  # nats: below it a bar has no height
 
 def missing(results: Results, results_dir: Path) -> list[str]:
     """What the picture still needs: rows with a scored run, and RF-VAE's traversals."""
-    needed = [f"a scored run of {name}" for name in COMPARED if first_scored(results, name) is None]
-    rf_vae = first_scored(results, COMPARED[-1])
+    needed = [f"a scored run of {name}" for name in COMPARED if pictured(results, name) is None]
+    rf_vae = pictured(results, COMPARED[-1])
     if rf_vae is not None and not _traversals(rf_vae, results_dir).is_file():
         needed.append(f"{_traversals(rf_vae, results_dir).name}, by `rfvae-train report`")
     return needed
@@ -39,7 +39,7 @@ def missing(results: Results, results_dir: Path) -> list[str]:
 
 def source_of(results: Results, results_dir: Path) -> str:
     """A hash over all that the picture shows."""
-    runs = [first_scored(results, name) for name in COMPARED]
+    runs = [pictured(results, name) for name in COMPARED]
     content = json.dumps(runs, sort_keys=True).encode()
     rf_vae = runs[-1]
     assert rf_vae is not None
@@ -48,7 +48,7 @@ def source_of(results: Results, results_dir: Path) -> str:
 
 def draw(results: Results, results_dir: Path, path: Path) -> None:
     """Write the picture; nothing may be `missing`."""
-    runs = [run for name in COMPARED if (run := first_scored(results, name)) is not None]
+    runs = [run for name in COMPARED if (run := pictured(results, name)) is not None]
     strips = frames_in(_traversals(runs[-1], results_dir), len(runs[-1]["relevant_dims"]))
     height = BARS_HEIGHT + 40 + len(strips) * (FRAME + GAP)
     figure = Figure((WIDTH / DPI, height / DPI), dpi=DPI, facecolor="white")

@@ -54,7 +54,7 @@ def readme_section(results: Results, *, figure: Path | None) -> str:
 
 
 def _alt(results: Results) -> str:
-    runs = [run for name in COMPARED if (run := first_scored(results, name))]
+    runs = [run for name in COMPARED if (run := pictured(results, name))]
     seeds = [f"{run['method']} seed {run['seed']}" for run in runs]
     return (
         "KL and relevance of each dimension of VAE, FactorVAE and RF-VAE on Oval-dSprites, and "
@@ -62,9 +62,11 @@ def _alt(results: Results) -> str:
     )
 
 
-def first_scored(results: Results, name: str) -> Result | None:
-    """The run of a row with the lowest seed that has scores."""
-    return next((run for run in results[name] if run["n_relevant"] is not None), None)
+def pictured(results: Results, name: str) -> Result | None:
+    """The run that stands for a row: of the seed that the row names, else the first with scores."""
+    scored = [run for run in results[name] if run["n_relevant"] is not None]
+    (wanted,) = (row.pictured for row in ROWS if row.name == name)
+    return next((run for run in scored if run["seed"] == wanted), scored[0] if scored else None)
 
 
 def table(header: Cells, lines: Sequence[Cells]) -> str:

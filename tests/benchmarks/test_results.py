@@ -200,6 +200,23 @@ def test_results_are_made_again_without_the_runs(
     assert project.readme.read_text().endswith("\nbelow\n")
 
 
+@pytest.mark.parametrize(("seeds", "shown"), [((1, 3), 3), ((1, 4), 1)])
+def test_comparison_shows_the_bundled_models_seed_or_else_the_first(
+    results: ModuleType,
+    project: Any,
+    runs: Path,
+    write_run: WriteRun,
+    seeds: tuple[int, ...],
+    shown: int,
+) -> None:
+    for seed in seeds:
+        write_run("oval-dsprites", seed)
+    for name in ("oval-vae", "oval-factor-vae"):
+        write_run(name)
+    results.update(project, runs)
+    assert f"RF-VAE seed {shown})](" in project.readme.read_text()
+
+
 def test_failed_run_stays_in_the_table(
     results: ModuleType, project: Any, runs: Path, write_run: WriteRun
 ) -> None:
