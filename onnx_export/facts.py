@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from service.models.artifact import (
     TrainingFacts,
     VectorSpec,
 )
+from service.models.manifest import LONGEST_CHANGE
 from training.config import Config, config_sha256
 from training.data.standardization import Standardization
 from training.likelihood import Gaussian
@@ -181,7 +183,7 @@ def _dimension(row: Mapping[str, Any]) -> Dimension:
     return Dimension(
         dim=row["dim"],
         name=row["name"],
-        changes=tuple(row.get("changes", ())),  # reports of before have none
+        changes=_changes(row),
         relevance=row["relevance"],
         relevant=row["relevant"],
         mean_kl=max(row["mean_kl"], 0.0),  # a dead dimension's may round to just below it
@@ -190,6 +192,12 @@ def _dimension(row: Mapping[str, Any]) -> Dimension:
         mu_quantiles=quantiles(row["mu_quantiles"]),
         decoder_sensitivity=row["decoder_sensitivity"],
     )
+
+
+def _changes(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of the report, which of before had none; a column's name in it may be of any length."""
+    phrases = row.get("changes", ())
+    return tuple(shorten(phrase, LONGEST_CHANGE, placeholder=" …") for phrase in phrases)
 
 
 def _finite(value: Any) -> Any:

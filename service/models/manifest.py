@@ -17,6 +17,7 @@ from pydantic import (
 from service.errors import UnsupportedMediaType
 
 REQUIRED_FILES = ("encoder.onnx", "decoder.onnx", "golden.npz")
+LONGEST_CHANGE = 200  # characters
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -118,7 +119,7 @@ class Dimension(_Part):
 
     dim: Count
     name: Annotated[str, Field(min_length=1, max_length=80)]
-    changes: tuple[Annotated[str, Field(max_length=200)], ...] = ()
+    changes: tuple[Annotated[str, Field(max_length=LONGEST_CHANGE)], ...] = ()
     relevance: Annotated[float, Field(ge=0, le=1)]
     relevant: bool
     mean_kl: NonNegative  # nats

@@ -44,6 +44,15 @@ def test_dimensions_turn_what_is_not_a_number_into_zero(run: TrainedRun) -> None
     assert set(found[0].mu_quantiles.values()) == {0.0}
 
 
+def test_dimensions_shorten_what_names_a_column_of_any_length(run: TrainedRun) -> None:
+    phrases = [f"raises {'very ' * 60}long by 1.20 sd", "lowers weight by 0.50 sd"]
+    rows = [{**row, "name": "z", "changes": phrases} for row in run.report["dims"]]
+    long, short = dimensions({"dims": rows})[0].changes
+    assert long.startswith("raises very very")
+    assert long.endswith(" …")
+    assert short == phrases[1]
+
+
 def test_training_facts_say_where_the_weights_come_from(run: TrainedRun) -> None:
     facts = training_facts(run)
 

@@ -59,5 +59,7 @@ async def test_factors_of_the_model_put_the_relevant_ones_first(
     assert facts.n_relevant == 2
     assert [factor.dim for factor in facts.factors] == [*RELEVANT, 1, 3]
     assert [factor.relevant for factor in facts.factors] == [True, True, False, False]
+    assert facts.factors[0].changes == ["grows 2.0 times as large"]
+    assert facts.factors[2].changes == []
     assert set(facts.factors[0].mu_quantiles) == {"p1", "p5", "p25", "p50", "p75", "p95", "p99"}
     assert answer.headers["x-model"] == "tiny"
