@@ -158,9 +158,8 @@ def _factors(manifest: Manifest) -> str:
     words = _words(manifest)
     return (
         f"## What it found\n\n{_changes(manifest)}{table(header, rows)}\n\n"
-        f"Rule: {manifest.relevance_rule} Ranges are "
-        f"quantiles of mu over the training {words.sample}s; sensitivity is how much the "
-        f"{words.parts} change with the dimension."
+        f"Rule: {manifest.relevance_rule} Ranges are quantiles of mu over the training "
+        f"{words.sample}s; sensitivity is how much the {words.parts} change with the dimension."
     )
 
 

@@ -90,8 +90,10 @@ def describe_sweep(frames: Tensor) -> list[str]:
     """
     drawings = [measure(frame) for frame in frames]
     first, last = drawings[0], drawings[-1]
-    if first is None or last is None:
-        return [] if first is last else [f"{'appears' if first is None else 'disappears'}"]
+    if first is None:
+        return [] if last is None else ["appears"]
+    if last is None:
+        return ["disappears"]
     turn = _turn([drawing for drawing in drawings if drawing is not None])
     found = [
         _shift(last.x - first.x, frames.shape[-1], "right", "left"),

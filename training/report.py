@@ -97,22 +97,21 @@ def relevance_report(
         report["columns"] = list(vectors.columns)
         for row, effects in zip(dims, effects_on_columns(decoder, encoded), strict=True):
             row["column_effects"] = effects
-    for row, changes in zip(dims, _changes(vae, source, report), strict=True):
-        row["changes"] = changes
+    _add_changes(report, vae, source)
     return report
 
 
-def _changes(vae: VAE, source: ImageSource, report: Report) -> list[list[str]]:
-    """In words what the sweep of each relevant dimension does; nothing for the others."""
-    changes: list[list[str]] = [[] for _ in report["dims"]]
+def _add_changes(report: Report, vae: VAE, source: ImageSource) -> None:
+    """Say in words what the sweep of each relevant dimension does; nothing of the others."""
+    for row in report["dims"]:
+        row["changes"] = []
     rows = [report["dims"][dim] for dim in report["relevant_dims"]]
     if "columns" in report:
         for row in rows:
-            changes[row["dim"]] = moved_columns(report, row["dim"])
+            row["changes"] = moved_columns(report, row["dim"])
     elif rows:
         for row, frames in zip(rows, traverse(vae, source, rows), strict=True):
-            changes[row["dim"]] = describe_sweep(frames)
-    return changes
+            row["changes"] = describe_sweep(frames)
 
 
 def _compare_parts(

@@ -25,11 +25,11 @@ from training.encoding import encode_means, sample_indices
 from training.figures import MAX_ROWS, Pixels, colored, diverging, traverse
 from training.networks import VAE
 from training.relevance_votes import ordered_rows
+from training.report_text import NOTHING_MEASURED, NOTHING_RELEVANT, Report
 
 SAMPLE = 2000  # images among which the ends of a dimension are looked for
 N_EXAMPLES = 4
 SHORTEST_SIDE = 64  # screen pixels of a small image
-Report = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,16 @@ def report_page(report: Report, vae: VAE, source: ImageSource, *, figures: Seque
     """
     rows = [report["dims"][dim] for dim in report["relevant_dims"]][:MAX_ROWS]
     is_picture = len(vae.image_shape) == 3
+    sample = "image" if is_picture else "row"
     return _template().render(
         report=report,
         run=report["run"],
         exhibits=_exhibits(vae, source, rows) if is_picture else [Exhibit(row) for row in rows],
         all_rows=ordered_rows(report),
         figures={path.stem: _data_url(path.read_bytes()) for path in figures},
-        sample="image" if is_picture else "row",
+        sample=sample,
+        nothing_relevant=NOTHING_RELEVANT.format(sample=sample),
+        nothing_measured=NOTHING_MEASURED[sample],
     )
 
 

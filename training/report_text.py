@@ -16,8 +16,8 @@ VOTE_MARKS = {True: "+", False: "-", None: "."}
 MOST_COLUMNS = 6  # of a row of numbers, in a line about a dimension
 SMALLEST_EFFECT = 0.1  # standard deviations
 NOTHING_MEASURED = {
-    "row": "no column by 0.1 or more",
-    "image": "neither place nor size, turn, shape, ink or color by much; see its traversal",
+    "row": f"moves no column by {SMALLEST_EFFECT} sd or more",
+    "image": "neither place nor size, turn, shape, ink or color changes by much; see its sweep",
 }
 Report = dict[str, Any]
 
