@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import uvloop
-from served import as_npy, machine, resident_bytes, serve
+from served import as_npy, machine, processes_of, resident_bytes, serve
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "service/bundled/oval-dsprites/1/golden.npz"
@@ -210,8 +210,9 @@ async def _watch(pid: int, memory: list[tuple[float, float]]) -> None:
 
 
 def waited_for_cpu_s(pid: int) -> float:
-    """How long the thread of the event loop was ready and had no core, so far."""
-    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
+    """How long the thread of an event loop was ready and had no core so far, of all on average."""
+    loops = [Path(f"/proc/{one}/task/{one}/schedstat") for one in processes_of(pid)]
+    return sum(int(loop.read_text().split()[1]) for loop in loops) / len(loops) / 1e9
 
 
 def report(figures: dict[str, object]) -> None:

@@ -73,16 +73,28 @@ def free_port() -> int:
         return port
 
 
+def processes_of(pid: int) -> list[int]:
+    """The process and those that it started."""
+    started = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, started)]
+
+
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    """Resident memory of a process and those that it started; shared pages count once."""
+    kib = 0
+    for process in processes_of(pid):
+        text = Path(f"/proc/{process}/smaps_rollup").read_text()
+        kib += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+    return kib * 1024
 
 
 def processor_s(pid: int) -> float:
-    """User and system time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """User and system time that a process and those that it started have used."""
+    ticks = 0
+    for process in processes_of(pid):
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def as_png(picture: np.ndarray) -> bytes:

@@ -35,6 +35,7 @@ UNITS = {
     "steps": "steps",
     "lanes": "lanes",
     "threads": "threads",
+    "processes": "processes",
     "in_flight": "requests",
     "connections": "connections",
     "ratio": "share",

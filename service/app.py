@@ -1,7 +1,7 @@
 """Builds the application: parts, routes, layers, and what happens at start and end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -40,6 +40,7 @@ from service.models.registry import Registry, SyncReport
 from service.models.repository import FoundVersion, Verified, require_versions, scan
 from service.models.served import load_model
 from service.models.watch import RepositoryWatch
+from service.observability.merging import Snapshot
 from service.observability.metrics import Metrics
 from service.observability.model_metrics import ReadyModel
 from service.offload import Offload
@@ -74,6 +75,7 @@ def create_app(
     *,
     tracing: "Tracing | None" = None,
     verified: Verified | None = None,
+    others: Callable[[], Awaitable[list[Snapshot]]] | None = None,
 ) -> FastAPI:
     """Wires one independent application.
 
@@ -81,6 +83,7 @@ def create_app(
         registry: how models are loaded, for tests; default: from `settings`.
         tracing: where spans go, for tests; default: from `settings`.
         verified: versions that the first load need not hash.
+        others: asks the other processes of this service for their counts.
     """
     metrics = Metrics()
     tracing = tracing or _tracing(settings)
@@ -94,6 +97,7 @@ def create_app(
         offload=offload,
         lifecycle=Lifecycle(),
         metrics=metrics,
+        others=others,
     )
     app = App(
         title="RF-VAE",

@@ -51,6 +51,7 @@ Threads = Annotated[int | None, typer.Option(help=_text("threads"))]
 def serve(
     host: Annotated[str | None, typer.Option(help=_text("host"))] = None,
     port: Annotated[int | None, typer.Option(help=_text("port"))] = None,
+    processes: Annotated[int | None, typer.Option(help=_text("processes"))] = None,
     model_repository: Repositories = None,
     default_model: Annotated[str | None, typer.Option(help=_text("default_model"))] = None,
     device: DeviceName = None,
@@ -62,7 +63,8 @@ def serve(
     """Serve the models until a signal comes; `rfvae-serve settings` lists all that can be set."""
     options = {name: value for name, value in locals().items() if value not in (None, [])}
     settings = _settings(**options)
-    from service.server import AddressError, run  # heavy: not for --help
+    from service.listening import AddressError
+    from service.run import run  # heavy: not for --help
 
     configure_logging(settings.log_format, settings.log_level)
     try:

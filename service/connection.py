@@ -34,12 +34,14 @@ class ConnectionLimits:
         send_timeout_s: in which a client must read some of its answer.
         max_connections: one more takes the place of an idle one or is answered 429.
         on_refused: told the reason of each refusal.
+        on_lost: told of each connection's end.
     """
 
     head_timeout_s: float
     send_timeout_s: float
     max_connections: int
     on_refused: Callable[[str], None]
+    on_lost: Callable[[], None] | None = None
     idle: "dict[Connection, None]" = field(default_factory=dict)
 
 
@@ -222,6 +224,8 @@ class Connection(HttpToolsProtocol):
         self._cancel_timer()
         self._cancel_send_timer()
         super().connection_lost(exc)
+        if self._limits.on_lost is not None:
+            self._limits.on_lost()
 
     def _end(self) -> None:
         """Closes once the answer is out."""

@@ -12,11 +12,13 @@ class Lifecycle:
         self._settled = asyncio.Event()
         self.failure: ServiceError | None = None
         self.draining = False
+        self.waits_for_others = False  # of several processes, until each has loaded its models
 
     @property
     def started(self) -> bool:
-        """Whether the first load of the models went well."""
-        return self._settled.is_set() and self.failure is None
+        """Whether the first load of the models went well, here and in the other processes."""
+        loaded = self._settled.is_set() and self.failure is None
+        return loaded and not self.waits_for_others
 
     def settle(self, failure: ServiceError | None = None) -> None:
         """Says that the first load is over, and how it failed if it did."""

@@ -46,6 +46,14 @@ class Settings(DeviceSettings, SafetySettings):
         le=65535,
         description="TCP port, 0 to 65535; 0 takes any free one. A port in use ends the start.",
     )
+    processes: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Processes that answer behind the one address, 0 to 64; 0 chooses: on a CPU "
+        "one a core up to 4, on a GPU one. Each has lanes, queues and limits of its own; further "
+        "connections go to the one with the fewest.",
+    )
     model_repository: Annotated[tuple[Path, ...], NoDecode, AfterValidator(_require_folders)] = (
         Field(
             (BUNDLED,),

@@ -1,6 +1,7 @@
 """What a handler gets: the request, its record, and the parts of the service that it may use."""
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,7 @@ from service.errors import ClientGone, MalformedInput
 from service.lifecycle import Lifecycle
 from service.models.registry import Registry
 from service.models.served import ServedModel
+from service.observability.merging import Snapshot
 from service.observability.metrics import Metrics
 from service.observability.record import RequestRecord, record_of
 from service.offload import Offload
@@ -26,7 +28,11 @@ _TIMEOUT: Final = re.compile(rb"[1-9][0-9]{0,14}")
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The parts that handlers share; built once, in `create_app`."""
+    """The parts that handlers share; built once, in `create_app`.
+
+    Args:
+        others: asks the other processes of this service for their counts; None if there are none.
+    """
 
     settings: Settings
     registry: Registry
@@ -34,6 +40,7 @@ class Service:
     offload: Offload
     lifecycle: Lifecycle
     metrics: Metrics
+    others: Callable[[], Awaitable[list[Snapshot]]] | None = None
 
 
 class Call(Request):

@@ -10,6 +10,7 @@ from service.api.call import Call, Service
 from service.api.negotiation import JSON
 from service.api.openapi import operation, reference
 from service.api.route import Handler, LeanRoute
+from service.observability.merging import merge
 from service.observability.metrics import CONTENT_TYPE
 
 
@@ -37,9 +38,17 @@ async def readyz(call: Call) -> Response:
 
 
 async def metrics(call: Call) -> Response:
-    """All metrics in Prometheus' text format; made in a thread, as it takes milliseconds."""
-    call.service.metrics.models.flush()
-    text = await call.service.offload.run(True, call.service.metrics.render)
+    """All metrics in Prometheus' text format; made in a thread, as it takes milliseconds.
+
+    Of several processes, any one answers for all of them.
+    """
+    service = call.service
+    if service.others is None:
+        service.metrics.models.flush()
+        text = await service.offload.run(True, service.metrics.render)
+    else:
+        counts = [*await service.others(), service.metrics.snapshot()]
+        text = await service.offload.run(True, merge, counts)
     return Ready(text, CONTENT_TYPE.decode())
 
 

@@ -13,6 +13,7 @@ from prometheus_client import (
 
 from service.batching.observer import BatchStats, ExpireStage, RejectReason
 from service.observability.counting import Distributions, Tally
+from service.observability.merging import Snapshot, snapshot
 from service.observability.model_metrics import ModelMetrics
 from service.observability.record import STAGES, RequestRecord
 
@@ -189,3 +190,8 @@ class Metrics:
     def render(self) -> bytes:
         """All series in Prometheus' text format, after `models.flush()`; in any thread."""
         return generate_latest(self._registry)
+
+    def snapshot(self) -> Snapshot:
+        """All series as `merging.merge` takes them; on the event loop only."""
+        self.models.flush()
+        return snapshot(self._registry)

@@ -10,7 +10,7 @@ import uvicorn
 import uvloop
 
 from service.connection import Connection, ConnectionLimits
-from service.server import bind
+from service.listening import bind
 
 WAIT_S = 20
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.server import AddressError, bind, url_of
+from service.listening import AddressError, bind, url_of
 from tests.service.conftest import as_file, picture
 from tests.service.load import Load
 from tests.service.process import ServerProcess, serve

@@ -1,0 +1,59 @@
+"""The listening socket: opened with errors for people, emptied before it closes."""
+
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+BACKLOG: Final = 2048
+
+
+class AddressError(Exception):
+    """The address cannot be listened on; the text is one line for a person."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Opens the listening socket.
+
+    Raises:
+        AddressError: the port is in use, or the address is not one of this machine.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise AddressError(_explain(error, host, port)) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _explain(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} on {host} is in use; stop the program that has it, or choose another "
+            "with --port"
+        )
+    if error.errno == errno.EACCES:
+        return f"port {port} needs more rights than this process has; choose one from 1024 up"
+    return f"cannot listen on {host} port {port}: {error.strerror}; choose an address with --host"
+
+
+def url_of(listener: socket.socket) -> str:
+    """The address that a person can open."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def accept_all(listener: socket.socket) -> Iterator[socket.socket]:
+    """Every connection that is complete and waits."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            connection, _ = listener.accept()
+            connection.setblocking(False)
+            yield connection

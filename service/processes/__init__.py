@@ -1,0 +1,1 @@
+"""Several processes behind one address: one takes connections, all of them answer."""

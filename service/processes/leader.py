@@ -1,0 +1,331 @@
+"""The process that takes connections, and gives each to the process that has the fewest.
+
+It answers requests as the others do, and minds the signals for all of them. A process that dies
+takes the service with it, as in a service of one: whoever started the service starts it again, and
+no counter runs backwards.
+"""
+
+import asyncio
+import gc
+import logging
+import multiprocessing
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.context import ForkProcess
+from typing import Final, Protocol
+
+import orjson
+
+from service.errors import ServiceError, Unavailable
+from service.listening import accept_all, url_of
+from service.models.registry import Registry
+from service.models.repository import Verified
+from service.observability.logging import log_event
+from service.observability.merging import Snapshot
+from service.processes.follower import ASK_S, SILENT, Follower
+from service.processes.link import (
+    ASK,
+    CONNECTION,
+    COUNTS,
+    CUT,
+    DRAIN,
+    END,
+    FAILED,
+    SETTLED,
+    STARTED,
+    Ends,
+    make_link,
+    read_frame,
+    write_frame,
+)
+from service.processes.plan import settings_of_worker
+from service.processes.worker import Closed, Worker
+from service.settings import Settings
+from service.welcome import welcome
+
+LAST_S: Final = 10.0  # beyond the grace time; then a process is killed
+
+
+class Peer(Protocol):
+    """One of the processes, as the leader sees it: itself, or another."""
+
+    number: int
+
+    def give(self, connection: socket.socket) -> bool:
+        """Hands a connection over; False if the process takes none."""
+
+    def tell(self, command: bytes) -> None:
+        """Sends one of the commands of `link`."""
+
+    def ask(self) -> "asyncio.Future[bytes]":
+        """Its counts, when it gives them."""
+
+
+class _Own:
+    """The leader's own share of the work."""
+
+    number = 0
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+
+    def give(self, connection: socket.socket) -> bool:
+        self.worker.feed(connection.dup())
+        return True
+
+    def tell(self, command: bytes) -> None:
+        self.worker.obey(command)
+
+    def ask(self) -> "asyncio.Future[bytes]":
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answer.set_result(self.worker.counts())
+        return answer
+
+
+@dataclass(eq=False, slots=True)
+class _Other:
+    """Another process at the other side of a link."""
+
+    number: int
+    process: ForkProcess
+    ends: Ends
+    failure: str = ""
+    writer: asyncio.StreamWriter | None = None
+    counts: "asyncio.Future[bytes] | None" = None
+
+    def give(self, connection: socket.socket) -> bool:
+        with suppress(OSError):  # its socket is full: it is stuck, or it has ended
+            socket.send_fds(self.ends.commands, [CONNECTION], [connection.fileno()])
+            return True
+        return False
+
+    def tell(self, command: bytes) -> None:
+        with suppress(OSError):  # as above; it will be killed
+            self.ends.commands.send(command)
+
+    def ask(self) -> "asyncio.Future[bytes]":
+        self.counts = asyncio.get_running_loop().create_future()
+        if self.writer is not None:
+            write_frame(self.writer, ASK)
+        return self.counts
+
+
+def serve_in_processes(
+    settings: Settings,
+    listener: socket.socket,
+    verified: Verified,
+    say: Callable[[str], None],
+    *,
+    processes: int,
+) -> None:
+    """Serves in so many processes, this one included, until a signal comes and all have ended.
+
+    Raises:
+        ServiceError: the models cannot be loaded, or one of the processes died.
+    """
+    url, closed = url_of(listener), Closed(processes)
+    shared = settings_of_worker(settings, processes)
+
+    def announce(registry: Registry) -> None:
+        say(welcome(registry, url, processes=processes))
+
+    def make_worker(number: int, others: Callable[[], Awaitable[list[Snapshot]]]) -> Worker:
+        return Worker(number, shared, verified, others, closed, announce)
+
+    def follow(number: int, far: Ends, foreign: list[Ends]) -> None:
+        for one in (signal.SIGTERM, signal.SIGINT):  # a terminal sends them to all processes
+            signal.signal(one, signal.SIG_IGN)
+        listener.close()
+        for end in foreign:
+            end.close()
+        follower = Follower(far)
+        follower.run(lambda: make_worker(number, follower.counts_of_others))
+
+    others = _start_others(processes, follow)
+    leader = _Leader(settings, listener, others, closed)
+    leader.run(make_worker(0, leader.counts_of_others))
+
+
+def _start_others(processes: int, follow: Callable[[int, Ends, list[Ends]], None]) -> list[_Other]:
+    """All but the first, each with one side of a link and none of the other sides."""
+    links = [make_link() for _ in range(processes - 1)]
+    gc.freeze()  # what is there now stays shared: the collector would write to each object
+    context = multiprocessing.get_context("fork")  # which shares all that is imported so far
+    others = []
+    for number, (near, far) in enumerate(links, start=1):
+        foreign = [end for link in links for end in link if end is not far]
+        process = context.Process(target=follow, args=(number, far, foreign), daemon=True)
+        process.start()
+        others.append(_Other(number, process, near))
+    for _, far in links:
+        far.close()
+    return others
+
+
+class _Leader:
+    def __init__(
+        self, settings: Settings, listener: socket.socket, others: list[_Other], closed: Closed
+    ) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._others = others
+        self._closed = closed
+        self._peers: list[Peer] = []
+        self._given = [0] * (1 + len(others))
+        self._settled: set[int] = set()
+        self._draining = False
+        self._stopped = False
+        self._failure = ""
+        self._asking = asyncio.Lock()
+        self._answering: set[asyncio.Task[None]] = set()
+
+    def run(self, worker: Worker) -> None:
+        """Returns when every process has ended.
+
+        Raises:
+            ServiceError: one of them failed.
+        """
+        self._peers = [_Own(worker), *self._others]
+        try:
+            worker.run(lambda: self._lead(worker))
+        finally:
+            for other in self._others:
+                other.ends.close()  # which ends those that are left, whatever happened here
+        if self._failure:
+            raise ServiceError(self._failure)
+
+    async def counts_of_others(self) -> list[Snapshot]:
+        """For the worker in this process; see `Follower.counts_of_others`."""
+        counts: list[Snapshot] = orjson.loads(await self._counts_without(0))
+        if not counts:
+            raise Unavailable(SILENT)
+        return counts
+
+    async def _lead(self, worker: Worker) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._terminate)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        loop.add_reader(self._listener, self._accept)
+        await asyncio.gather(
+            worker.serve(), self._await_own(worker), *(self._follow(one) for one in self._others)
+        )
+
+    def _accept(self) -> None:
+        for connection in accept_all(self._listener):
+            with connection:
+                self._hand_over(connection)
+
+    def _hand_over(self, connection: socket.socket) -> None:
+        for peer in sorted(self._peers, key=self._n_connections):
+            if peer.give(connection):
+                self._given[peer.number] += 1
+                return
+        log_event(logging.WARNING, "connection_dropped", reason="no process takes connections")
+
+    def _n_connections(self, peer: Peer) -> int:
+        return self._given[peer.number] - self._closed[peer.number]
+
+    def _tell(self, command: bytes) -> None:
+        for peer in self._peers:
+            peer.tell(command)
+
+    def _terminate(self) -> None:
+        if not self._draining:
+            self._draining = True
+            self._tell(DRAIN)
+            asyncio.get_running_loop().call_later(self._settings.drain_s, self._stop)
+
+    def _interrupt(self) -> None:
+        if self._stopped:
+            self._tell(CUT)
+        self._draining = True
+        self._stop()
+
+    def _stop(self) -> None:
+        """Hands over who has connected already and stops listening in the same breath."""
+        if self._stopped:
+            return
+        self._stopped = True
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listener)
+        self._accept()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RD)
+        self._listener.close()
+        self._tell(END)
+        loop.call_later(self._settings.grace_s + LAST_S, self._kill)
+
+    def _kill(self) -> None:
+        for other in self._others:
+            other.process.kill()
+
+    async def _await_own(self, worker: Worker) -> None:
+        failure = await worker.settled()
+        if failure is None:
+            self._settle(0)
+        else:
+            self._fail(failure.detail)
+
+    async def _follow(self, other: _Other) -> None:
+        """Reads what a process says up to its end, which is a failure while the service runs."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        loop.add_reader(other.process.sentinel, ended.set)
+        reader, other.writer = await asyncio.open_unix_connection(sock=other.ends.frames)
+        while (frame := await read_frame(reader)) is not None:
+            self._take_frame(other, *frame)
+        await ended.wait()
+        loop.remove_reader(other.process.sentinel)
+        other.process.join()
+        self._peers.remove(other)
+        if not self._stopped:
+            self._fail(_obituary(other.process))
+
+    def _take_frame(self, other: _Other, kind: bytes, content: bytes) -> None:
+        if kind == SETTLED:
+            self._settle(other.number)
+        elif kind == FAILED:
+            self._fail(content.decode())
+        elif kind == COUNTS and other.counts is not None and not other.counts.done():
+            other.counts.set_result(content)
+        elif kind == ASK:
+            answering = asyncio.create_task(self._answer(other))
+            self._answering.add(answering)
+            answering.add_done_callback(self._answering.discard)
+
+    def _settle(self, number: int) -> None:
+        self._settled.add(number)
+        if len(self._settled) == len(self._given):
+            self._tell(STARTED)
+
+    def _fail(self, reason: str) -> None:
+        self._failure = self._failure or reason
+        self._stop()
+
+    async def _answer(self, asker: _Other) -> None:
+        counts = await self._counts_without(asker.number)
+        if asker.writer is not None:
+            write_frame(asker.writer, COUNTS, counts)
+
+    async def _counts_without(self, number: int) -> bytes:
+        """A JSON list of the counts of all processes but one; empty if one does not answer."""
+        async with self._asking:
+            answers = [peer.ask() for peer in self._peers if peer.number != number]
+            if answers:
+                await asyncio.wait(answers, timeout=ASK_S)
+        if not all(answer.done() for answer in answers):
+            return b"[]"
+        return b"[%b]" % b",".join(answer.result() for answer in answers)
+
+
+def _obituary(process: ForkProcess) -> str:
+    code = process.exitcode or 0
+    how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+    hint = "; it may have been out of memory" if code == -signal.SIGKILL else ""
+    return (
+        f"each process of the service must run as long as the service; process {process.pid} ended "
+        f"{how}{hint}; its last log lines may say why; start the service again"
+    )

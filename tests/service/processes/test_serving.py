@@ -1,0 +1,198 @@
+"""A real service of several processes, seen from outside."""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.conftest import as_file, picture
+from tests.service.load import Load
+from tests.service.process import END_S, ServerProcess, serve
+
+GOOD = as_file(picture())
+PNG = {"Content-Type": "image/png"}
+REQUEST = (
+    b"POST /encode HTTP/1.1\r\nHost: test\r\nContent-Type: image/png\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(GOOD)
+) + GOOD
+
+
+@pytest.fixture
+def server(repository: Path) -> Iterator[ServerProcess]:
+    with serve(repository, "--processes", "3") as started:
+        yield started
+
+
+def _children(server: ServerProcess) -> list[int]:
+    pid = server.process.pid
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return "gone"
+
+
+def _wait_until_gone(pids: list[int]) -> None:
+    deadline = time.monotonic() + END_S
+    while any(_state(pid) not in ("gone", "Z") for pid in pids):
+        assert time.monotonic() < deadline, [(pid, _state(pid)) for pid in pids]
+        time.sleep(0.01)
+
+
+def _process_of(client: httpx.Client, server: ServerProcess) -> str:
+    """What the ids of one process's requests begin with."""
+    return client.get(f"{server.url}/livez").headers["x-request-id"].rsplit("-", 1)[0]
+
+
+def _value(server: ServerProcess, series: str) -> float:
+    text = httpx.get(f"{server.url}/metrics").text
+    (line,) = [one for one in text.splitlines() if one.startswith(f"{series} ")]
+    return float(line.rsplit(" ", 1)[1])
+
+
+def test_welcome_comes_once_and_says_how_many_processes(server: ServerProcess) -> None:
+    assert server.welcome.count("rfvae 0") == 1
+    assert "in each of 3 processes" in server.welcome
+    assert len(_children(server)) == 2
+
+
+def test_connections_go_to_the_process_with_the_fewest(server: ServerProcess) -> None:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(httpx.Client()) for _ in range(9)]
+        first = [_process_of(client, server) for client in clients]
+        stays, *leave = [one for one, name in zip(clients, first, strict=True) if name == first[0]]
+        for client in leave:
+            client.close()
+        for _ in range(3):  # turns of that process's loop, in which it sees them leave
+            _process_of(stays, server)
+        later = [_process_of(stack.enter_context(httpx.Client()), server) for _ in leave]
+
+    assert sorted(Counter(first).values()) == [3, 3, 3]
+    assert later == [first[0]] * 2
+
+
+def test_any_process_gives_the_counts_of_all(server: ServerProcess) -> None:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(httpx.Client()) for _ in range(3)]
+        for client in clients:
+            for _ in range(4):
+                answer = client.post(f"{server.url}/encode", content=GOOD, headers=PNG)
+                assert answer.status_code == 200
+        texts = [client.get(f"{server.url}/metrics").text for client in clients]
+
+    for text in texts:
+        assert 'rfvae_requests_total{operation="encode",outcome="ok"} 12.0' in text
+        assert 'rfvae_images_total{model="tiny"} 12.0' in text
+        assert 'rfvae_model_loads_total{model="tiny",outcome="loaded"} 1.0' in text
+
+
+def test_scrapes_at_the_same_time_are_all_answered(server: ServerProcess) -> None:
+    async def scrape() -> list[int]:
+        async with httpx.AsyncClient() as client:
+            answers = [client.get(f"{server.url}/metrics") for _ in range(12)]
+            return [answer.status_code for answer in await asyncio.gather(*answers)]
+
+    assert asyncio.run(scrape()) == [200] * 12
+
+
+def test_a_process_that_is_stuck_fails_the_scrape_and_is_named(server: ServerProcess) -> None:
+    stuck = _children(server)[0]
+    with httpx.Client() as client:
+        client.get(f"{server.url}/livez")  # the first connection is the leader's
+        os.kill(stuck, signal.SIGSTOP)
+        answer = client.get(f"{server.url}/metrics", timeout=END_S)
+        alive = client.get(f"{server.url}/livez").status_code
+        os.kill(stuck, signal.SIGCONT)
+        later = client.get(f"{server.url}/metrics", timeout=END_S).status_code
+
+    assert answer.status_code == 503
+    assert "each process of the service must give its counts within 5 s" in answer.json()["detail"]
+    assert (alive, later) == (200, 200)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_every_process_ends_the_service_well(
+    server: ServerProcess, number: signal.Signals
+) -> None:
+    children = _children(server)
+    for child in children:  # as a terminal or systemd does
+        os.kill(child, number)
+    code, errors = server.end(number)
+
+    assert code == 0
+    assert "Traceback" not in errors
+    _wait_until_gone(children)
+
+
+async def test_no_request_is_lost_when_several_processes_end_under_load(repository: Path) -> None:
+    with serve(repository, "--processes", "3", RFVAE_ACCESS_LOG="none") as server:
+        load = Load(server.port, REQUEST)
+        asking = asyncio.create_task(load.run(clients=16))
+        while load.statuses.total() < 200:
+            await asyncio.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        await asking
+        code, _ = server.wait()
+
+    assert load.lost == []
+    assert set(load.statuses) == {200}
+    assert code == 0
+
+
+def test_no_process_is_ready_while_the_service_drains(repository: Path) -> None:
+    with serve(repository, "--processes", "2", RFVAE_DRAIN_S="30") as server, ExitStack() as stack:
+        clients = [stack.enter_context(httpx.Client()) for _ in range(2)]
+        before = [client.get(f"{server.url}/readyz").status_code for client in clients]
+        server.process.send_signal(signal.SIGTERM)
+        for client in clients:
+            while client.get(f"{server.url}/readyz").status_code == 200:
+                pass
+        code, _ = server.end(signal.SIGINT)
+
+    assert before == [200, 200]
+    assert code == 0
+
+
+def test_a_process_that_dies_ends_the_service_and_is_named(server: ServerProcess) -> None:
+    victim, other = _children(server)
+    os.kill(victim, signal.SIGKILL)
+    code, errors = server.wait()
+
+    assert code == 1
+    assert f"process {victim} ended by signal 9; it may have been out of memory" in errors
+    assert "Traceback" not in errors
+    _wait_until_gone([other])
+
+
+def test_the_others_end_when_the_leader_is_killed(server: ServerProcess) -> None:
+    children = _children(server)
+    server.process.kill()
+    server.process.wait(END_S)
+
+    _wait_until_gone(children)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port), timeout=END_S)
+
+
+def test_requests_under_way_are_cut_off_after_the_grace_time(repository: Path) -> None:
+    with serve(repository, "--processes", "2", RFVAE_GRACE_S="1") as server, ExitStack() as stack:
+        for _ in range(2):
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=END_S)
+            stack.enter_context(connection).sendall(REQUEST[:-10])
+        while _value(server, "rfvae_requests_in_flight") < 3:
+            pass
+        code, errors = server.end()
+
+    assert code == 0
+    assert errors.count("running task(s), timeout graceful shutdown exceeded") == 2
