@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from service.models.artifact import Manifest
 from service.models.registry import Registry
+from service.runtime.threads import LanePlan
 
 
 def welcome(registry: Registry, url: str, *, processes: int = 1) -> str:
@@ -16,10 +17,15 @@ def welcome(registry: Registry, url: str, *, processes: int = 1) -> str:
     return (
         f"rfvae {version('rfvae')} serves `{model.name}` version {model.version} ({n_relevant} "
         f"relevant of {model.space.latent_dim} dimensions) on {model.engine.providers[0]} "
-        f"with {plan.lanes} lanes of {plan.threads} threads{shared}\n"
+        f"with {_lanes(plan)}{shared}\n"
         f"Address  {url}   routes {url}/docs   stop with Ctrl-C\n"
         f"Try\n{_examples(url, model.manifest, row)}"
     )
+
+
+def _lanes(plan: LanePlan) -> str:
+    lanes = "1 lane" if plan.lanes == 1 else f"{plan.lanes} lanes"
+    return f"{lanes} of {plan.threads} thread{'s' if plan.threads > 1 else ''}"
 
 
 def _examples(url: str, manifest: Manifest, latents: str) -> str:

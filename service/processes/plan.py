@@ -12,7 +12,6 @@ from service.runtime.threads import CpuBudget, cpu_budget
 from service.settings import Settings
 
 MOST_CHOSEN: Final = 4  # more are for who asks: each takes memory
-LEAST_LANES: Final = 2  # so that one large request is not left to one core
 
 
 def plan_processes(settings: Settings, budget: CpuBudget | None = None) -> int:
@@ -27,9 +26,12 @@ def plan_processes(settings: Settings, budget: CpuBudget | None = None) -> int:
 def settings_of_worker(
     settings: Settings, processes: int, budget: CpuBudget | None = None
 ) -> Settings:
-    """The settings of one of several processes: its lanes are its share of the cores."""
+    """The settings of one of several processes: its lanes are its share of the cores.
+
+    More would answer one large request sooner on an idle machine, and cost a tenth of the rate of
+    small ones on a busy one.
+    """
     if settings.lanes or resolve_device(settings.device) != "cpu":
         return settings
     cores = (budget or cpu_budget()).cores // (settings.threads or 1)
-    lanes = max(cores // processes, min(cores, LEAST_LANES), 1)
-    return settings.model_copy(update={"lanes": lanes})
+    return settings.model_copy(update={"lanes": max(cores // processes, 1)})

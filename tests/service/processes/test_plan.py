@@ -31,11 +31,9 @@ def test_what_was_asked_for_is_taken(device: str) -> None:
 
 @pytest.mark.parametrize(
     ("cores", "processes", "lanes"),
-    [(1, 2, 1), (2, 2, 2), (4, 4, 2), (16, 4, 4), (64, 4, 16)],
+    [(1, 2, 1), (2, 2, 1), (4, 4, 1), (16, 4, 4), (64, 4, 16)],
 )
-def test_lanes_are_the_share_of_the_cores_and_two_where_there_are_two(
-    cores: int, processes: int, lanes: int
-) -> None:
+def test_lanes_are_the_share_of_the_cores(cores: int, processes: int, lanes: int) -> None:
     own = settings_of_worker(Settings(device="cpu"), processes, CpuBudget(cores, None))
 
     assert own.lanes == lanes
