@@ -29,7 +29,8 @@ class Drawing:
     """Moments of one image.
 
     Attributes:
-        ink: Pixels, each counted by how far it is from the background.
+        ink: Pixels, each counted by how far it is from the background in its farthest channel, so
+            that another hue of the same brightness takes as much.
         x: Pixels from the left edge to the center.
         y: Pixels from the upper edge to the center.
         size: Root mean square distance from the center, pixels.
@@ -56,7 +57,7 @@ def measure(image: Tensor) -> Drawing | None:
         [pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1]], axis=1
     )  # (channels, border pixels)
     background = np.median(border, axis=1)[:, None, None]
-    weights = np.abs(pixels - background).mean(axis=0)  # (height, width)
+    weights = np.abs(pixels - background).max(axis=0)  # (height, width)
     weights = np.where(weights >= FAINTEST, weights, 0.0)
     ink = float(weights.sum())
     if ink == 0:

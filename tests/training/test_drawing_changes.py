@@ -84,12 +84,12 @@ def test_paler_drawing_loses_ink() -> None:
     assert describe_sweep(frames) == ["keeps 50% of the ink"]
 
 
-def test_color_is_told_from_first_to_last() -> None:
+@pytest.mark.parametrize("last", [(0.0, 0.0, 1.0), (1.0, 1.0, 0.0)])
+def test_color_is_told_from_first_to_last_and_takes_no_ink(last: tuple[float, ...]) -> None:
     black = (0.0, 0.0, 0.0)
-    frames = torch.stack(
-        [ellipse(colors=(color, black)) for color in ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0))]
-    )
-    assert describe_sweep(frames) == ["changes color from #ff0000 to #0000ff"]
+    frames = torch.stack([ellipse(colors=(color, black)) for color in ((1.0, 0.0, 0.0), last)])
+    shown = "".join(f"{round(255 * level):02x}" for level in last)
+    assert describe_sweep(frames) == [f"changes color from #ff0000 to #{shown}"]
 
 
 def test_drawing_may_come_or_go_or_never_be_there() -> None:
