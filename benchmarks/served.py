@@ -17,7 +17,11 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-c", "from service.cli import main; main()", "serve", "--port", "0"]
-QUIET = {"RFVAE_ACCESS_LOG": "none", "RFVAE_DRAIN_S": "0"}
+QUIET = {
+    "RFVAE_ACCESS_LOG": "none",
+    "RFVAE_DRAIN_S": "0",
+    "RFVAE_DEFAULT_MODEL": "oval-dsprites",
+}
 
 
 @contextmanager

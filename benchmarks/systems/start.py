@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from served import free_port
 from systems.environments import environment, site_packages
-from systems.process import ENCODER, Dialect, System
+from systems.process import ENCODER, MODEL, ROOT, Dialect, System
 from wrk import Request
 
 HERE = Path(__file__).parent
+REPOSITORY = ROOT / ".make/served"  # the one model that the others serve too
 PNG, JSON = "image/png", "application/json"
 LATENT_DIM = 10
 TRITON_MODEL = f"""backend: "python"
@@ -31,7 +32,8 @@ dynamic_batching {{ }}
 def start_ours() -> System:
     """With its default settings; the request lines go nowhere, as those of the others."""
     port, script = free_port(), str(Path(sys.executable).parent / "rfvae-serve")
-    command = [script, "serve", "--port", str(port)]
+    shutil.copytree(MODEL, REPOSITORY / MODEL.parent.name / MODEL.name, dirs_exist_ok=True)
+    command = [script, "serve", "--port", str(port), "--models", str(REPOSITORY)]
     return System("ours", command, port, Dialect(_raw, _read_ours)).wait_until_up("/readyz")
 
 
