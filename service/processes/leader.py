@@ -209,9 +209,9 @@ class _Leader:
         loop.add_signal_handler(signal.SIGTERM, self._terminate)
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
         loop.add_reader(self._listener, self._accept)
-        await asyncio.gather(
-            worker.serve(), self._await_own(worker), *(self._follow(one) for one in self._others)
-        )
+        starting = asyncio.create_task(self._await_own(worker))
+        await asyncio.gather(worker.serve(), *(self._follow(other) for other in self._others))
+        starting.cancel()  # it waits for ever when the service ended before its models were loaded
 
     def _accept(self) -> None:
         for connection in accept_all(self._listener):

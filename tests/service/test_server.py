@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 from service.listening import AddressError, bind, url_of
 from tests.service.conftest import as_file, picture
 from tests.service.load import Load
-from tests.service.process import ServerProcess, serve
+from tests.service.process import COMMAND, END_S, ServerProcess, environment, serve
 
 GOOD = as_file(picture())
 HEAD = (
@@ -61,11 +62,35 @@ def test_server_finishes_an_accepted_request_after_the_signal(repository: Path) 
     assert code == 0
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_server_ends_well_on_a_signal_before_its_models_are_loaded(processes: str) -> None:
+    with subprocess.Popen(  # the bundled models, as the tiny one is loaded before it can be stopped
+        [*COMMAND, "serve", "--port", "0", "--processes", processes],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(RFVAE_DRAIN_S="0"),
+    ) as process:
+        assert process.stderr is not None
+        while "model_opened" not in process.stderr.readline():  # the self-test comes next
+            pass
+        process.send_signal(signal.SIGTERM)
+        try:
+            _, errors = process.communicate(timeout=END_S)
+        finally:
+            process.kill()
+
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("processes", ["1", "3"])
 @pytest.mark.parametrize("drain_s", ["0", "0.2"])
 async def test_server_answers_every_request_that_was_sent_when_it_ends_under_load(
-    repository: Path, drain_s: str
+    repository: Path, drain_s: str, processes: str
 ) -> None:
-    with serve(repository, RFVAE_DRAIN_S=drain_s, RFVAE_ACCESS_LOG="none") as server:
+    settings = {"RFVAE_DRAIN_S": drain_s, "RFVAE_PROCESSES": processes}
+    with serve(repository, **settings, RFVAE_ACCESS_LOG="none") as server:
         load = Load(server.port, HEAD + GOOD)
         asking = asyncio.create_task(load.run(clients=16))
         while load.statuses.total() < 200:

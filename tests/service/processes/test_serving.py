@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from tests.service.conftest import as_file, picture
-from tests.service.load import Load
 from tests.service.process import END_S, ServerProcess, serve
 
 GOOD = as_file(picture())
@@ -133,21 +132,6 @@ def test_a_signal_to_every_process_ends_the_service_well(
     assert code == 0
     assert "Traceback" not in errors
     _wait_until_gone(children)
-
-
-async def test_no_request_is_lost_when_several_processes_end_under_load(repository: Path) -> None:
-    with serve(repository, "--processes", "3", RFVAE_ACCESS_LOG="none") as server:
-        load = Load(server.port, REQUEST)
-        asking = asyncio.create_task(load.run(clients=16))
-        while load.statuses.total() < 200:
-            await asyncio.sleep(0.01)
-        server.process.send_signal(signal.SIGTERM)
-        await asking
-        code, _ = server.wait()
-
-    assert load.lost == []
-    assert set(load.statuses) == {200}
-    assert code == 0
 
 
 def test_no_process_is_ready_while_the_service_drains(repository: Path) -> None:
