@@ -83,7 +83,7 @@ def create_app(
         registry: how models are loaded, for tests; default: from `settings`.
         tracing: where spans go, for tests; default: from `settings`.
         verified: versions that the first load need not hash.
-        others: asks the other processes of this service for their counts.
+        others: asks the other processes of this service for their counts; None if there are none.
     """
     metrics = Metrics()
     tracing = tracing or _tracing(settings)

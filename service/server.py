@@ -1,9 +1,8 @@
-"""The app under uvicorn in one process, with an end that loses no request."""
+"""The app under uvicorn in one process, with no listening socket: whoever accepts, feeds it."""
 
 import asyncio
 import contextlib
 import resource
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,26 +13,18 @@ from starlette.types import ASGIApp
 
 from service.api.call import Service
 from service.connection import Connection, ConnectionLimits
-from service.listening import accept_all
 
 OTHER_FILES: Final = 64  # models, logs, and what the libraries open
 
 
 class Server(uvicorn.Server):
-    """Uvicorn's server with a drain before it stops listening.
+    """Uvicorn's server for connections that were accepted elsewhere, where signals are minded too.
 
-    SIGTERM: not ready at once, `drain_s` later no new requests, accepted ones finish within
-    `grace_s`. Ctrl-C skips the wait; a second one skips the rest.
+    Args:
+        on_lost: called at the end of each connection.
     """
 
-    def __init__(
-        self, app: ASGIApp, service: Service, *, on_lost: Callable[[], None] | None = None
-    ) -> None:
-        """Builds the server.
-
-        Args:
-            on_lost: called at the end of each connection.
-        """
+    def __init__(self, app: ASGIApp, service: Service, *, on_lost: Callable[[], None]) -> None:
         settings = service.settings
         limits = ConnectionLimits(
             head_timeout_s=settings.head_timeout_s,
@@ -59,51 +50,27 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=settings.grace_s,
             )
         )
-        self._drain_s = settings.drain_s
-        self._lifecycle = service.lifecycle
+        self._on_lost = on_lost
+        self._coming: set[asyncio.Task[None]] = set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handles signals on the loop; uvicorn would end the process by the signal itself."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._terminate)
-        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        """Takes none; uvicorn would end the process by the signal itself."""
         yield
 
-    def _terminate(self) -> None:
-        if not self._lifecycle.draining:
-            self._lifecycle.draining = True
-            asyncio.get_running_loop().call_later(self._drain_s, self.stop)
+    def feed(self, connection: socket.socket) -> None:
+        """Serves this connection from the next turn of the loop on."""
+        coming = asyncio.ensure_future(self._take_in(connection))
+        self._coming.add(coming)
+        coming.add_done_callback(self._coming.discard)
 
-    def _interrupt(self) -> None:
-        self.force_exit = self.should_exit
-        self._lifecycle.draining = True
-        self.stop()
-
-    def stop(self) -> None:
-        """Stops listening; accepted requests finish."""
-        self.should_exit = True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Takes in who has connected already and stops listening in the same breath.
-
-        A listener that closes resets whom it did not accept, and uvicorn's closes some turns of
-        the loop after it stopped to accept.
-        """
-        listeners = sockets or []
-        waiting = [connection for listener in listeners for connection in accept_all(listener)]
-        for server in self.servers:
-            server.close()
-        for listener in listeners:
-            with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RD)
-        for connection in waiting:
-            await self.take_in(connection)
-        await super().shutdown(sockets)
-
-    async def take_in(self, connection: socket.socket) -> None:
-        """Serves a connection that was accepted elsewhere."""
-        await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+    async def _take_in(self, connection: socket.socket) -> None:
+        try:
+            connection.setblocking(False)
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        except OSError:  # its client has left
+            connection.close()
+            self._on_lost()
 
     def _protocol(self) -> asyncio.Protocol:
         make: Any = self.config.http_protocol_class
@@ -111,6 +78,15 @@ class Server(uvicorn.Server):
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
         return protocol
+
+    def stop(self) -> None:
+        """Ends once the accepted requests are answered."""
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends once all that was fed is taken in."""
+        await asyncio.gather(*self._coming)
+        await super().shutdown(sockets)
 
 
 def _affordable(max_connections: int) -> int:

@@ -57,10 +57,7 @@ class Follower:
         async with self._asking:
             self._answer = asyncio.get_running_loop().create_future()
             write_frame(self._writer, ASK)
-            counts: list[Snapshot] = orjson.loads(await self._answer)
-        if not counts:
-            raise Unavailable(SILENT)
-        return counts
+            return read_counts(await self._answer)
 
     async def _serve(self, worker: Worker) -> None:
         reader, self._writer = await asyncio.open_unix_connection(sock=self._ends.frames)
@@ -91,6 +88,18 @@ class Follower:
                 write_frame(writer, COUNTS, worker.counts())
             elif kind == COUNTS and self._answer is not None and not self._answer.done():
                 self._answer.set_result(content)
+
+
+def read_counts(answer: bytes) -> list[Snapshot]:
+    """The counts that the leader gathered.
+
+    Raises:
+        Unavailable: there are none, as one of the processes does not answer.
+    """
+    counts: list[Snapshot] = orjson.loads(answer)
+    if not counts:
+        raise Unavailable(SILENT)
+    return counts
 
 
 async def _report_start(writer: asyncio.StreamWriter, worker: Worker) -> None:

@@ -1,8 +1,8 @@
 """The process that takes connections, and gives each to the process that has the fewest.
 
-It answers requests as the others do, and minds the signals for all of them. A process that dies
-takes the service with it, as in a service of one: whoever started the service starts it again, and
-no counter runs backwards.
+It answers requests as the others do, and minds the signals for all of them; it may be the only one.
+A process that dies takes the service with it, as in a service of one: whoever started the service
+starts it again, and no counter runs backwards.
 """
 
 import asyncio
@@ -11,21 +11,19 @@ import logging
 import multiprocessing
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.context import ForkProcess
 from typing import Final, Protocol
 
-import orjson
-
-from service.errors import ServiceError, Unavailable
+from service.errors import ServiceError
 from service.listening import accept_all, url_of
 from service.models.registry import Registry
 from service.models.repository import Verified
 from service.observability.logging import log_event
 from service.observability.merging import Snapshot
-from service.processes.follower import ASK_S, SILENT, Follower
+from service.processes.follower import ASK_S, Follower, read_counts
 from service.processes.link import (
     ASK,
     CONNECTION,
@@ -42,7 +40,7 @@ from service.processes.link import (
     write_frame,
 )
 from service.processes.plan import settings_of_worker
-from service.processes.worker import Closed, Worker
+from service.processes.worker import AskOthers, Closed, Worker
 from service.settings import Settings
 from service.welcome import welcome
 
@@ -92,7 +90,6 @@ class _Other:
     number: int
     process: ForkProcess
     ends: Ends
-    failure: str = ""
     writer: asyncio.StreamWriter | None = None
     counts: "asyncio.Future[bytes] | None" = None
 
@@ -132,7 +129,7 @@ def serve_in_processes(
     def announce(registry: Registry) -> None:
         say(welcome(registry, url, processes=processes))
 
-    def make_worker(number: int, others: Callable[[], Awaitable[list[Snapshot]]]) -> Worker:
+    def make_worker(number: int, others: AskOthers | None) -> Worker:
         return Worker(number, shared, verified, others, closed, announce)
 
     def follow(number: int, far: Ends, foreign: list[Ends]) -> None:
@@ -146,7 +143,7 @@ def serve_in_processes(
 
     others = _start_others(processes, follow)
     leader = _Leader(settings, listener, others, closed)
-    leader.run(make_worker(0, leader.counts_of_others))
+    leader.run(make_worker(0, leader.counts_of_others if others else None))
 
 
 def _start_others(processes: int, follow: Callable[[int, Ends, list[Ends]], None]) -> list[_Other]:
@@ -166,6 +163,12 @@ def _start_others(processes: int, follow: Callable[[int, Ends, list[Ends]], None
 
 
 class _Leader:
+    """Accepts, hands over and ends.
+
+    SIGTERM: not ready at once, `drain_s` later no new connections, accepted requests finish within
+    `grace_s`. Ctrl-C skips the wait; a second one skips the rest.
+    """
+
     def __init__(
         self, settings: Settings, listener: socket.socket, others: list[_Other], closed: Closed
     ) -> None:
@@ -199,10 +202,7 @@ class _Leader:
 
     async def counts_of_others(self) -> list[Snapshot]:
         """For the worker in this process; see `Follower.counts_of_others`."""
-        counts: list[Snapshot] = orjson.loads(await self._counts_without(0))
-        if not counts:
-            raise Unavailable(SILENT)
-        return counts
+        return read_counts(await self._counts_without(0))
 
     async def _lead(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()
@@ -245,7 +245,10 @@ class _Leader:
         self._stop()
 
     def _stop(self) -> None:
-        """Hands over who has connected already and stops listening in the same breath."""
+        """Hands over who has connected already and stops listening in the same breath.
+
+        A listener that closes resets whom it did not accept.
+        """
         if self._stopped:
             return
         self._stopped = True

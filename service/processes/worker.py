@@ -1,13 +1,11 @@
-"""What each of several processes does: the server without a listening socket, fed and told."""
+"""What each process of the service does: the server, fed with connections and told to end."""
 
 import asyncio
-import contextlib
 import mmap
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine
 
 import orjson
-from starlette.types import ASGIApp
 
 from service.api.call import Service
 from service.app import create_app
@@ -18,6 +16,8 @@ from service.observability.merging import Snapshot
 from service.processes.link import CUT, DRAIN, END, GONE, STARTED
 from service.server import Server
 from service.settings import Settings
+
+AskOthers = Callable[[], Awaitable[list[Snapshot]]]
 
 
 class Closed:
@@ -34,45 +34,12 @@ class Closed:
         self._counts[process] += 1
 
 
-class FedServer(Server):
-    """Takes connections in that were accepted elsewhere; who accepts them minds the signals."""
-
-    def __init__(self, app: ASGIApp, service: Service, *, on_lost: Callable[[], None]) -> None:
-        super().__init__(app, service, on_lost=on_lost)
-        self._on_lost = on_lost
-        self._coming: set[asyncio.Task[None]] = set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Takes none."""
-        yield
-
-    def feed(self, connection: socket.socket) -> None:
-        """Serves this connection from the next turn of the loop on."""
-        coming = asyncio.ensure_future(self._take_in(connection))
-        self._coming.add(coming)
-        coming.add_done_callback(self._coming.discard)
-
-    async def _take_in(self, connection: socket.socket) -> None:
-        try:
-            connection.setblocking(False)
-            await self.take_in(connection)
-        except OSError:  # its client has left
-            connection.close()
-            self._on_lost()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Ends once all that was fed is taken in."""
-        await asyncio.gather(*self._coming)
-        await super().shutdown(sockets)
-
-
 class Worker:
-    """One of several processes.
+    """One process of the service, or the only one.
 
     Args:
         number: from 0.
-        others: asks the other processes for their counts.
+        others: asks the other processes for their counts; None if there are none.
         closed: where it counts the ends of its connections.
         announce: called in process 0 once every process has loaded its models.
     """
@@ -82,7 +49,7 @@ class Worker:
         number: int,
         settings: Settings,
         verified: Verified,
-        others: Callable[[], Awaitable[list[Snapshot]]],
+        others: AskOthers | None,
         closed: Closed,
         announce: Callable[[Registry], None],
     ) -> None:
@@ -91,7 +58,7 @@ class Worker:
         self._service.lifecycle.waits_for_others = True
         self._number = number
         self._announce = announce
-        self._server = FedServer(app, self._service, on_lost=lambda: closed.count(number))
+        self._server = Server(app, self._service, on_lost=lambda: closed.count(number))
 
     def run(self, main: Callable[[], Coroutine[None, None, None]]) -> None:
         """Runs this, in which `serve` is awaited, on the loop that the server wants."""
