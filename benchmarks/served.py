@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from usage import processor_s_of, resident_bytes_of
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-c", "from service.cli import main; main()", "serve", "--port", "0"]
@@ -85,20 +86,12 @@ def processes_of(pid: int) -> list[int]:
 
 def resident_bytes(pid: int) -> int:
     """Resident memory of a process and those that it started; shared pages count once."""
-    kib = 0
-    for process in processes_of(pid):
-        text = Path(f"/proc/{process}/smaps_rollup").read_text()
-        kib += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
-    return kib * 1024
+    return resident_bytes_of(processes_of(pid))
 
 
 def processor_s(pid: int) -> float:
     """User and system time that a process and those that it started have used."""
-    ticks = 0
-    for process in processes_of(pid):
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return processor_s_of(processes_of(pid))
 
 
 def as_png(picture: np.ndarray) -> bytes:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from usage import processor_s_of, resident_bytes_of, stat_of
 from wrk import Request
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "service/bundled/oval-dsprites/1"
 ENCODER = MODEL / "encoder.onnx"
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -64,21 +64,11 @@ class System:
 
     def cpu_s(self) -> float:
         """User and system time of all its processes."""
-        ticks = 0
-        for process in self._processes():
-            fields = _read(process / "stat").rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12]) if fields else 0
-        return ticks / TICKS_PER_S
+        return processor_s_of(self._processes())
 
     def memory_mib(self) -> float:
         """Resident memory; pages that its processes share count once."""
-        processes = list(self._processes())
-        key = "Rss:" if len(processes) == 1 else "Pss:"
-        kib = 0
-        for process in processes:
-            for line in _read(process / "smaps_rollup").splitlines():
-                kib += int(line.split()[1]) if line.startswith(key) else 0
-        return kib / 1024
+        return resident_bytes_of(self._processes()) / 2**20
 
     def stop(self) -> None:
         """Ends it, workers too."""
@@ -89,15 +79,8 @@ class System:
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
 
-    def _processes(self) -> Iterator[Path]:
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            fields = _read(stat).rpartition(")")[2].split()
+    def _processes(self) -> Iterator[int]:
+        for folder in Path("/proc").glob("[0-9]*"):
+            fields = stat_of(int(folder.name))
             if fields and int(fields[3]) == self._process.pid:
-                yield stat.parent
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:  # it has just ended
-        return ""
+                yield int(folder.name)
