@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import socket
+import time
 from typing import Any
 
+from service.connection import LAST_LOOK_S
 from tests.service.live import run, serve_app
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -302,6 +305,29 @@ def test_connection_answers_a_request_that_comes_as_the_server_ends() -> None:
             await client.send(GET)
             assert (await client.read_until(b"ok")).startswith(b"HTTP/1.1 200")
             assert await client.read_all() == b""
+
+    run(test)
+
+
+def test_connection_is_read_before_it_closes_though_the_loop_comes_late() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        async with serve_app(at_once) as live:
+            with ours, theirs, socket.create_connection(("127.0.0.1", live.port)) as client:
+                client.sendall(GET)
+                assert (await asyncio.to_thread(client.recv, 65536)).endswith(b"ok")
+
+                def keep_the_loop() -> None:  # from its look at sockets until the timer is due
+                    loop.remove_reader(theirs)
+                    time.sleep(1.5 * LAST_LOOK_S)
+                    client.sendall(GET)
+
+                (connection,) = live.server.server_state.connections
+                connection.shutdown()
+                loop.add_reader(theirs, keep_the_loop)
+                ours.send(b"now")
+                assert (await asyncio.to_thread(client.recv, 65536)).endswith(b"ok")
 
     run(test)
 
