@@ -18,7 +18,7 @@ from multiprocessing.context import ForkProcess
 from typing import Final, Protocol
 
 from service.errors import ServiceError
-from service.listening import accept_all, url_of
+from service.listening import accept_all, close_without_loss, url_of
 from service.models.registry import Registry
 from service.models.repository import Verified
 from service.observability.logging import log_event
@@ -215,14 +215,14 @@ class _Leader:
 
     def _accept(self) -> None:
         for connection in accept_all(self._listener):
-            with connection:
-                self._hand_over(connection)
+            self._hand_over(connection)
 
     def _hand_over(self, connection: socket.socket) -> None:
-        for peer in sorted(self._peers, key=self._n_connections):
-            if peer.give(connection):
-                self._given[peer.number] += 1
-                return
+        with connection:
+            for peer in sorted(self._peers, key=self._n_connections):
+                if peer.give(connection):
+                    self._given[peer.number] += 1
+                    return
         log_event(logging.WARNING, "connection_dropped", reason="no process takes connections")
 
     def _n_connections(self, peer: Peer) -> int:
@@ -245,19 +245,13 @@ class _Leader:
         self._stop()
 
     def _stop(self) -> None:
-        """Hands over who has connected already and stops listening in the same breath.
-
-        A listener that closes resets whom it did not accept.
-        """
+        """Stops listening, and lets what was accepted finish."""
         if self._stopped:
             return
         self._stopped = True
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._listener)
-        self._accept()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RD)
-        self._listener.close()
+        close_without_loss(self._listener, self._hand_over)
         self._tell(END)
         loop.call_later(self._settings.grace_s + LAST_S, self._kill)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.listening import AddressError, bind, url_of
 from tests.service.conftest import as_file, picture
 from tests.service.load import Load
 from tests.service.process import COMMAND, END_S, ServerProcess, environment, serve
@@ -167,18 +166,6 @@ def test_server_answers_413_to_an_endless_chunked_body(repository: Path) -> None
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"connection: close" in answer
     assert b"got more" in answer
-
-
-def test_bind_refuses_a_name_that_leads_nowhere() -> None:
-    with pytest.raises(AddressError, match=r"cannot listen on host\.invalid port 1"):
-        bind("host.invalid", 1)
-
-
-def test_url_of_is_an_address_that_a_person_can_open() -> None:
-    with bind("0.0.0.0", 0) as every, bind("127.0.0.1", 0) as one:
-        urls = [url_of(listener).rsplit(":", 1)[0] for listener in (every, one)]
-
-    assert urls == ["http://localhost", "http://127.0.0.1"]
 
 
 def _until_refused(server: ServerProcess) -> None:
