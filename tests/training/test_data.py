@@ -287,6 +287,26 @@ def test_file_with_a_damaged_image_member_is_refused(tmp_path: Path) -> None:
         open_images(DataConfig(name="dsprites", path=broken, size=16))
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".hdf5"])
+def test_file_is_named_whatever_is_damaged_in_it(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"dsprites{suffix}"
+    (write_official if suffix == ".npz" else write_official_hdf5)(path)
+    content, rng = path.read_bytes(), np.random.default_rng(6)
+    refused: list[str] = []
+    for _ in range(60):
+        changed = bytearray(content)
+        for place in rng.integers(len(content), size=30):
+            changed[place] = rng.integers(256)
+        path.write_bytes(bytes(changed))
+        try:
+            open_images(DataConfig(name="dsprites", path=path, size=16))
+        except DataError as error:
+            refused.append(str(error))
+    assert len(refused) > 20
+    begin = f"`{path}` is not the dSprites file: "
+    assert [text for text in refused if not text.startswith(begin)] == []
+
+
 def test_file_of_another_size_than_configured_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "dsprites.npz"
     write_official(path)

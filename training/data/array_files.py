@@ -6,9 +6,12 @@ once into an anonymous temporary file.
 """
 
 import pickle
+import struct
 import tempfile
+import tokenize
 import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, Protocol, cast
@@ -24,6 +27,11 @@ ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".mat", ".pt", ".pth")
 # Names under which public files keep their images, tried where there is a choice.
 USUAL_KEYS = ("images", "imgs", "data", "x")
 _LOCAL_HEADER = 30  # bytes of a zip member's header before its name
+# What the readers of all these formats raise on a file that was cut short or has changed bytes.
+BROKEN = (
+    *(ValueError, TypeError, LookupError, ArithmeticError, AssertionError, RuntimeError),
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
+)
 # What torch's restricted unpickler raises on what it does not know.
 _UNSAFE = (pickle.UnpicklingError, AttributeError, IndexError, TypeError)
 _NPY_MAGIC = b"\x93NUMPY"
@@ -69,14 +77,19 @@ def open_array(path: Path, *, key: str | None = None) -> Rows:
         )
     try:
         rows: Rows = openers[path.suffix.lower()](path, key)
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, RuntimeError) as error:
-        raise DataError(f"`{path}` cannot be read: {error}; restore it from its source") from error
-    if 0 in (rows.shape or (0,)):
-        raise DataError(
-            f"an array of samples has one in each row: `{path}` has the shape {rows.shape}; choose "
-            "another array with `data.key`, or convert it"
-        )
-    return _in_memory(rows)
+        if 0 in (rows.shape or (0,)):
+            raise DataError(
+                f"an array of samples has one in each row: `{path}` has the shape {rows.shape}; "
+                "choose another array with `data.key`, or convert it"
+            )
+        return _in_memory(rows)
+    except BROKEN as error:
+        raise cannot_be_read(path, error) from error
+
+
+def cannot_be_read(path: Path, error: Exception) -> DataError:
+    """The error of a file that is damaged, with the reader's reason."""
+    return DataError(f"`{path}` cannot be read: {error}; restore it from its source")
 
 
 def require_file(path: Path, *, setting: str = "data.path") -> None:
@@ -131,10 +144,13 @@ class Hdf5Rows:
         self.dtype = dataset.dtype
 
     def __getitem__(self, rows: Any) -> Any:
-        if isinstance(rows, slice):
-            return self._dataset[rows]
-        different, places = np.unique(rows, return_inverse=True)
-        return self._dataset[different][places]
+        try:
+            if isinstance(rows, slice):
+                return self._dataset[rows]
+            different, places = np.unique(rows, return_inverse=True)
+            return self._dataset[different][places]
+        except OSError as error:
+            raise cannot_be_read(Path(self._dataset.file.filename), error) from error
 
 
 class JoinedRows:
@@ -242,10 +258,14 @@ def _open_mat(path: Path, key: str | None) -> Rows:
         dataset = file[pick_key(dataset_names(file), key, path=path)]
         return np.asarray(dataset).T
     from scipy.io import loadmat, whosmat
+    from scipy.io.matlab import MatReadError
 
-    names = [name for name, _, _ in whosmat(path)]
-    name = pick_key(names, key, path=path)
-    array: NDArray[Any] = loadmat(path, variable_names=[name])[name]
+    try:
+        names = [name for name, _, _ in whosmat(path)]
+        name = pick_key(names, key, path=path)
+        array: NDArray[Any] = loadmat(path, variable_names=[name])[name]
+    except MatReadError as error:
+        raise ValueError(str(error)) from error
     if array.dtype.hasobject:
         raise ValueError(f"`{name}` is a structure and no array")
     return array

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.array_files import is_hdf5, open_hdf5
+from training.data.array_files import BROKEN, is_hdf5, open_hdf5
 from training.data.ground_truth import GroundTruth
 from training.data.sprites import ELLIPSE
 from training.errors import DataError
@@ -33,8 +33,11 @@ class DspritesFile:
         self.name = name
         self._path = path
         classes, values = _read_latents(path)
-        rows, self.factors = _select(name, classes, values)
-        self._packed, height, width = _read_packed(path, rows)
+        try:
+            rows, self.factors = _select(name, path, classes, values)
+            self._packed, height, width = _read_packed(path, rows)
+        except BROKEN as error:
+            raise _not_dsprites(path, str(error)) from error
         self.image_shape = (1, height, width)
         self.n_images = self.factors.n_images
 
@@ -57,7 +60,7 @@ def _read_latents(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         classes, values = _hdf5_latents(path) if is_hdf5(path) else _npz_latents(path)
     except FileNotFoundError as error:
         raise DataError(f"`data.path` must name a file: `{path}` is missing") from error
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         raise _not_dsprites(path, str(error)) from error
     if classes.ndim != 2 or classes.shape[1] != len(FACTOR_NAMES) or classes.shape != values.shape:
         raise _not_dsprites(path, f"latents have the shapes {classes.shape} and {values.shape}")
@@ -88,18 +91,20 @@ def _not_dsprites(path: Path, reason: str) -> DataError:
 
 
 def _select(
-    name: str, classes: NDArray[np.int64], values: NDArray[np.float64]
+    name: str, path: Path, classes: NDArray[np.int64], values: NDArray[np.float64]
 ) -> tuple[slice, GroundTruth]:
     """The rows of the set `name` and the grid they form."""
     whole = _grid(classes, values)
     if not np.array_equal(whole.indices_of(torch.from_numpy(classes)), np.arange(len(classes))):
-        raise DataError("the rows of `latents_classes` must be a full grid, last factor fastest")
+        raise _not_dsprites(
+            path, "the rows of `latents_classes` must be a full grid, last factor fastest"
+        )
     shape, first = whole.factor_values[1], 1 if name == "dsprites" else 2
     factors = GroundTruth(whole.factor_names[first:], whole.factor_values[first:])
     if name == "dsprites":
         return slice(0, len(classes)), factors
     if len(shape) <= ELLIPSE:
-        raise DataError("`oval-dsprites` takes the rows of shape class 1: the file has none")
+        raise _not_dsprites(path, "`oval-dsprites` takes the rows of shape class 1 and it has none")
     return slice(ELLIPSE * factors.n_images, (ELLIPSE + 1) * factors.n_images), factors
 
 

@@ -26,9 +26,9 @@ def write(path: Path, array: np.ndarray = ARRAY) -> Path:
             np.savez_compressed(path, images=array, labels=np.arange(7))
         case ".h5":
             with h5py.File(path, "w") as file:
-                file["images"] = array
+                file.create_dataset("images", data=array, compression="gzip")
         case ".mat":
-            scipy.io.savemat(path, {"images": array})
+            scipy.io.savemat(path, {"images": array}, do_compression=True)
         case _:
             torch.save(torch.from_numpy(array), path)
     return path
@@ -90,6 +90,47 @@ def test_open_array_says_that_a_file_is_damaged(tmp_path: Path, suffix: str) -> 
     path.write_bytes(b"nothing that anyone can read" * 9)
     with pytest.raises(DataError, match=r"cannot be read|holds more than tensors"):
         open_array(path)
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """Cut short, or with a few other bytes, at the start or anywhere."""
+    if rng.random() < 0.2:
+        return content[: rng.integers(len(content))]
+    changed = bytearray(content)
+    end = min(400, len(content)) if rng.random() < 0.5 else len(content)
+    for place in rng.integers(end, size=rng.choice([1, 3, 20])):
+        changed[place] = rng.integers(256)
+    return bytes(changed)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_open_array_names_a_file_whatever_is_damaged_in_it(file: Path) -> None:
+    rng = np.random.default_rng(4)
+    content = file.read_bytes()
+    refused: list[str] = []
+    for _ in range(150):
+        file.write_bytes(damaged(content, rng))
+        try:
+            open_array(file)
+        except DataError as error:
+            refused.append(str(error))
+    assert len(refused) > 30
+    assert [text for text in refused if f"`{file}`" not in text] == []
+
+
+def test_rows_that_turn_out_damaged_when_they_are_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(array_files, "MEMORY_LIMIT", 10)
+    path = write(tmp_path / "a.h5")
+    with h5py.File(path) as file:
+        place = file["images"].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[place : place + 9] = b"no deflat"
+    path.write_bytes(bytes(content))
+    rows = open_array(path)
+    with pytest.raises(DataError, match=r"a\.h5` cannot be read: .*; restore it from its source"):
+        rows[PICKED]
 
 
 def test_open_array_says_that_a_file_is_missing_or_of_another_kind(tmp_path: Path) -> None:
