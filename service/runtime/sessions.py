@@ -17,6 +17,7 @@ from typing import Any
 import onnxruntime as ort
 
 from service.errors import ArtifactError, DeviceUnavailable
+from service.runtime.arena import share_arena
 from service.runtime.assignment import RECORD, require_nodes_on
 from service.runtime.libraries import CUDA_LIBRARIES, CUDA_WHEELS, load_libraries
 from service.runtime.tensorrt import ProfileShapes, cache_options, prepare_tensorrt
@@ -101,6 +102,8 @@ def _ort_options(options: SessionOptions) -> ort.SessionOptions:
     chosen.add_session_config_entry("session.intra_op.allow_spinning", spin)
     chosen.add_session_config_entry("session.inter_op.allow_spinning", "0")
     chosen.add_session_config_entry(RECORD, "0" if options.device == "cpu" else "1")
+    if options.device == "cpu":
+        share_arena(chosen)
     return chosen
 
 
