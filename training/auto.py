@@ -14,7 +14,7 @@ import torch
 from training.config import Config, parse_config
 from training.data.array_files import ARRAY_SUFFIXES, open_array
 from training.data.image_folder import IMAGE_SUFFIXES, image_files, looks_gray, open_picture, spread
-from training.data.opening import IMAGES, VECTORS, notes_on, open_images, require_enough
+from training.data.opening import IMAGES, VECTORS, open_images, require_enough
 from training.data.source import ImageSource
 from training.data.stored_images import find_layout, images_last
 from training.data.tables import VECTOR_SUFFIXES
@@ -73,7 +73,6 @@ def choose_config(path: Path, explicit: Tables) -> Choice:
     samples = "rows" if len(source.image_shape) == 1 else "images"
     lines = [
         *_describe(source),
-        *notes_on(source),
         *_describe_choices(config, explicit, samples=samples),
     ]
     return Choice(config, lines)
@@ -133,7 +132,7 @@ def _look_at_folder(folder: Path) -> _Look:
     for path in spread(paths, PROBES):
         try:
             image = open_picture(path.read_bytes())
-        except ValueError:
+        except (ValueError, OSError):
             continue  # `open_images` names it, or leaves it out by choice.
         sides.append((image.height, image.width))
     if not sides:

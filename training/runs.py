@@ -15,7 +15,7 @@ from rich.console import Console
 
 from training.checkpoint import read_checkpoint, restore
 from training.config import Config, config_toml
-from training.data import ImageSource, open_images, require_enough
+from training.data import ImageSource, notes_on, open_images, require_enough
 from training.data.standardization import standardization_of
 from training.errors import ConfigError, DataError, RunError, TrainingError
 from training.fit import Hooks, fit, new_state
@@ -202,6 +202,8 @@ def _open_images(
         markup=False,
         soft_wrap=True,
     )
+    for note in notes_on(images):
+        console.print(note[0].upper() + note[1:], highlight=False, markup=False, soft_wrap=True)
     return images
 
 

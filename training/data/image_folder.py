@@ -7,6 +7,7 @@ aspect ratio.
 
 import hashlib
 import io
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from training.data import array_files
 from training.data.factor_table import FactorTable
+from training.data.stored_images import is_dark
 from training.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
@@ -63,20 +65,30 @@ def open_picture(content: bytes, *, wanted: int | None = None) -> Image.Image:
     Raises:
         ValueError: With the reason why not.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}")
-        if wanted and image.format == "JPEG" and min(image.size) >= DRAFT_FACTOR * wanted:
-            image.draft(None, (2 * wanted, 2 * wanted))
-        image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "no image that can be read" if "identify" in str(error) else str(error)
-        raise ValueError(reason) from error
-    upright = ImageOps.exif_transpose(image)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The size is checked here; damaged EXIF turns nothing.
+        try:
+            image = _decoded(content, wanted)
+        except (
+            UnidentifiedImageError,
+            OSError,
+            SyntaxError,
+            Image.DecompressionBombError,
+        ) as error:
+            reason = "no image that can be read" if "identify" in str(error) else str(error)
+            raise ValueError(reason) from error
+        upright = ImageOps.exif_transpose(image)
     return _on_white(_eight_bit(upright))
+
+
+def _decoded(content: bytes, wanted: int | None) -> Image.Image:
+    image = Image.open(io.BytesIO(content), formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}")
+    if wanted and image.format == "JPEG" and min(image.size) >= DRAFT_FACTOR * wanted:
+        image.draft(None, (2 * wanted, 2 * wanted))
+    image.load()
+    return image
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -112,7 +124,7 @@ def looks_gray(paths: Sequence[Path]) -> bool:
     for path in spread(paths, GRAY_PROBES):
         try:
             image = open_picture(path.read_bytes(), wanted=GRAY_SIDE).convert("RGB")
-        except ValueError:
+        except (ValueError, OSError):
             continue
         pixels = np.asarray(image.resize((GRAY_SIDE, GRAY_SIDE))).astype(np.int64)
         if np.ptp(pixels, axis=2).max() > GRAY_TOLERANCE:
@@ -123,6 +135,11 @@ def looks_gray(paths: Sequence[Path]) -> bool:
 def spread(paths: Sequence[Path], n: int) -> list[Path]:
     """At most `n` paths at equal distances."""
     return [paths[row] for row in np.unique(np.linspace(0, len(paths) - 1, n).astype(int))]
+
+
+def _printable(name: str) -> str:
+    """A file name that is no UTF-8 with the bytes that are none written out."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 class ImageFolder:
@@ -136,7 +153,8 @@ class ImageFolder:
         on_broken: Whether a file that cannot be read ends it all, or is left out.
 
     Raises:
-        DataError: There are no images, or one is broken and that is not allowed.
+        DataError: There are no images, all are nearly black, or one is broken and that is not
+            allowed.
     """
 
     source = "file"
@@ -163,31 +181,40 @@ class ImageFolder:
             else None
         )
         good: list[Path] = []
+        brightest = 0
         for path in paths:
             picture = self._read(path)
             if picture is None:
                 continue
+            brightest = max(brightest, int(picture.max()))
             if pixels is not None:
                 pixels[len(good)] = picture
             good.append(path)
         if not good:
             raise DataError(f"none of the {len(paths)} images in `{self.folder}` can be read")
+        if is_dark(brightest, 255):
+            raise DataError(
+                f"pictures must use the range of their format: the brightest pixel in "
+                f"`{self.folder}` is {brightest} of 255, which is nearly black; scale them, also "
+                "those that the service will see"
+            )
         self._pixels = None if pixels is None else torch.from_numpy(pixels[: len(good)])
         return good
 
     def _read(self, path: Path) -> Bytes | None:
-        content = path.read_bytes()
         try:
+            content = path.read_bytes()
             picture = picture_bytes(content, self.image_shape)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             if self._on_broken == "fail":
+                reason = getattr(error, "strerror", None) or error
                 raise DataError(
-                    f"`{path}` is broken: {error}; repair or remove it, or leave out broken files "
+                    f"`{path}` is broken: {reason}; repair or remove it, or leave out broken files "
                     'with `data.on_broken = "skip"`'
                 ) from error
-            self.broken.append(self._relative(path))
+            self.broken.append(_printable(self._relative(path)))
             return None
-        self._digest.update(f"{self._relative(path)} {len(content)} ".encode() + content)
+        self._digest.update(os.fsencode(f"{self._relative(path)} {len(content)} ") + content)
         return picture
 
     def _relative(self, path: Path) -> str:

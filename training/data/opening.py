@@ -7,11 +7,11 @@ from training.data.array_files import ARRAY_SUFFIXES, open_array
 from training.data.catalog import DRAWN
 from training.data.dsprites_file import DspritesFile
 from training.data.image_folder import ImageFolder, image_files, looks_gray
-from training.data.parts import Part, split_indices
+from training.data.parts import Part, split_indices, whole_source
 from training.data.public_files import PUBLIC
 from training.data.source import ImageSource
 from training.data.standardization import Standardization
-from training.data.stored_images import StoredImages
+from training.data.stored_images import RANGES, StoredImages
 from training.data.tables import Vectors, read_factor_table
 from training.errors import DataError
 
@@ -160,8 +160,10 @@ def _open_any(config: DataConfig, path: Path) -> ImageFolder | StoredImages:
 
 
 def notes_on(source: ImageSource) -> list[str]:
-    """What a person should know about a set that was opened: files that were left out."""
-    whole = source.whole if isinstance(source, Part) else source
+    """What a person should know about a set that was opened: files left out, a range found."""
+    whole = whole_source(source)
+    if isinstance(whole, StoredImages) and whole.divisor not in RANGES:
+        return [f"values of 0 to {whole.divisor:g} become 0 to 1"]
     if not isinstance(whole, ImageFolder) or not whole.broken:
         return []
     listed = ", ".join(whole.broken[:LISTED])

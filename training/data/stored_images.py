@@ -20,6 +20,10 @@ from training.errors import DataError
 
 PROBE_IMAGES = 2048  # of a set on disk, looked at to find the range of values
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's conversion to gray
+RANGES = (1.0, 255.0, 65_535.0)
+# Part of the range that the brightest pixel must reach: label maps, digits of 0 to 16 and 12 bits
+# kept in 16 do not, and would be nearly black.
+LEAST_BRIGHT = 1 / 15
 _ROUNDING = 1e-3
 
 
@@ -78,6 +82,9 @@ def images_last(rows: Rows) -> bool:
 def find_divisor(rows: Rows, *, origin: str) -> float:
     """What takes the values to [0, 1]: 1 for {0, 1} and [0, 1], 255 for bytes, 65,535 above.
 
+    Where that would leave all nearly black, the largest value of so many bits: 4,095 for 12, or 16
+    where that is the largest value.
+
     Raises:
         DataError: A value is below 0, or not a number.
     """
@@ -89,13 +96,24 @@ def find_divisor(rows: Rows, *, origin: str) -> float:
     if sample.dtype.kind not in "iuf":
         raise DataError(f"pixels must be numbers: {origin} holds {sample.dtype}; convert it")
     low, high = float(sample.min()), float(sample.max())
-    for divisor in (1.0, 255.0, 65_535.0):
+    overshoots = 1 < high < 2  # as sharpened and enlarged pictures of 0 to 1 do
+    for divisor in RANGES if not overshoots else ():
         if low >= 0 and high <= divisor:
-            return divisor
+            return _largest_of_its_bits(high) if is_dark(high, divisor) else divisor
     raise DataError(
         f"pixels must lie in 0 to 1, 0 to 255 or 0 to 65535: {origin} has {low:g} to {high:g}; "
         "shift and scale them"
     )
+
+
+def is_dark(high: float, divisor: float) -> bool:
+    """Whether values up to `high` are no pixels of 0 to `divisor`; fractions may be dark."""
+    return divisor > 1 and high < LEAST_BRIGHT * divisor
+
+
+def _largest_of_its_bits(high: float) -> float:
+    power = float(2 ** math.ceil(math.log2(high)))  # 16 for 9 to 16
+    return power - 1 if high <= power - 1 else power
 
 
 class StoredImages:
@@ -134,6 +152,11 @@ class StoredImages:
         self.n_images = self._layout.n_images
         self.image_shape = (channels or self._layout.channels, size, size)
         self.factors = factors
+
+    @property
+    def divisor(self) -> float:
+        """The file's value that becomes 1."""
+        return self._divisor
 
     @property
     def found(self) -> Layout:

@@ -1,5 +1,6 @@
 """A folder of pictures: what is found, how it is read, and what a broken file does."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,56 @@ def test_large_photo_is_close_to_its_exact_reduction(tmp_path: Path) -> None:
     Image.fromarray(ramp).save(tmp_path / "a.jpg", quality=95)
     found = opened(tmp_path).images(torch.tensor([0]))[0, 0]
     assert float((found[8] - torch.linspace(0, 1, 16)).abs().max()) < 0.06
+
+
+@pytest.mark.parametrize(
+    ("pixels", "brightest"),
+    [
+        (np.eye(16, dtype=np.uint8), 1),
+        (np.eye(16, dtype=np.uint16) * 255, 0),
+        (np.eye(16, dtype=np.uint16) * 4095, 15),
+        (np.eye(16, dtype=np.float32), 1),
+    ],
+    ids=["mask", "8 bits in 16", "12 bits in 16", "fractions"],
+)
+def test_pixels_of_another_range_are_refused_and_not_read_as_black(
+    tmp_path: Path, pixels: np.ndarray, brightest: int
+) -> None:
+    Image.fromarray(pixels).save(tmp_path / ("a.tif" if pixels.dtype == np.float32 else "a.png"))
+    expected = f"the brightest pixel in `{tmp_path}` is {brightest} of 255, which is nearly black"
+    with pytest.raises(DataError) as caught:
+        opened(tmp_path)
+    assert expected in str(caught.value)
+
+
+def test_damaged_exif_is_read_without_a_warning(tmp_path: Path) -> None:
+    cut = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff junk junk"
+    Image.new("L", (16, 16), 200).save(tmp_path / "a.jpg", exif=cut)
+    assert opened(tmp_path).n_images == 1
+
+
+def test_file_names_need_not_be_utf_8(folder: Path) -> None:
+    latin = os.fsencode(folder) + b"/B\xe4r.png"
+    os.rename(folder / "a.png", latin)
+    assert (opened(folder).n_images, len(opened(folder).sha256())) == (N, 64)
+    Path(os.fsdecode(latin)).write_bytes(b"broken")
+    assert notes_on(opened(folder, on_broken="skip")) == [r"left out 1 broken files: B\udce4r.png"]
+
+
+def test_file_that_may_not_be_read_counts_as_broken(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "b.bmp":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match=r"b\.bmp` is broken: Permission denied; repair"):
+        opened(folder)
+    assert notes_on(opened(folder, on_broken="skip")) == ["left out 1 broken files: b.bmp"]
 
 
 def test_hash_changes_with_a_file(folder: Path) -> None:

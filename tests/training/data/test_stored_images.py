@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from training.config import DataConfig
-from training.data import ImageSource, open_images
+from training.data import ImageSource, notes_on, open_images
 from training.data.stored_images import fit_pixels
 from training.errors import DataError
 
@@ -44,7 +44,10 @@ def test_flat_rows_are_square_gray_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("scale", "dtype"),
-    [(1, "u1"), (1, "?"), (1, "f4"), (255, "u1"), (255, "f8"), (255, "i8"), (65_535, "u2")],
+    [
+        *((1, "u1"), (1, "?"), (1, "f4"), (255, "u1"), (255, "f8"), (255, "i8"), (65_535, "u2")),
+        *((16, "f8"), (7, "u1"), (4095, "u2")),  # scikit-learn's digits, a label map, 12 bits
+    ],
 )
 def test_values_of_any_range_become_0_and_1(tmp_path: Path, scale: float, dtype: str) -> None:
     bits = RNG.integers(0, 2, (9, 16, 16))
@@ -53,10 +56,32 @@ def test_values_of_any_range_become_0_and_1(tmp_path: Path, scale: float, dtype:
 
 
 @pytest.mark.parametrize(
+    ("high", "notes"),
+    [
+        (9, ["values of 0 to 15 become 0 to 1"]),
+        (16, ["values of 0 to 16 become 0 to 1"]),
+        (17, []),
+        (4000, ["values of 0 to 4095 become 0 to 1"]),
+        (5000, []),
+    ],
+)
+def test_unusual_range_is_told(tmp_path: Path, high: int, notes: list[str]) -> None:
+    source = opened(tmp_path, RNG.integers(0, high + 1, (99, 16, 16)).astype("u2"))
+    assert notes_on(source) == notes
+
+
+def test_dark_fractions_stay_dark(tmp_path: Path) -> None:
+    source = opened(tmp_path, np.full((3, 16, 16), 0.01))
+    assert notes_on(source) == []
+    assert float(source.images(PICKED[2:3] - 1).mean()) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
     ("array", "text"),
     [
         (np.full((3, 8, 8), -1.0), "pixels must lie in 0 to 1, 0 to 255 .* has -1 to -1"),
         (np.full((3, 8, 8), np.nan), "has nan to nan"),
+        (np.full((3, 8, 8), 1.02), r"has 1\.02 to 1\.02; shift and scale them"),
         (np.full((3, 8, 8), 1j), "pixels must be numbers: .* holds complex128"),
         (np.zeros((3, 8, 8, 4)), r"has the shape \(3, 8, 8, 4\)"),
         (np.zeros((3, 7)), r"has the shape \(3, 7\)"),
