@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import select
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Final, Literal, TextIO
 
@@ -41,7 +43,7 @@ def configure_logging(log_format: LogFormat, level: str, stream: TextIO | None =
     stream = stream or sys.stderr
     handler = _BundlingHandler(stream)
     handler.setFormatter(_TextFormatter() if _is_text(log_format, stream) else _JsonFormatter())
-    for name in (LOGGER, "uvicorn.error", "opentelemetry"):
+    for name in (LOGGER, "asyncio", "uvicorn.error", "opentelemetry"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.propagate = False
@@ -79,13 +81,26 @@ class _BundlingHandler(logging.StreamHandler[TextIO]):
         """Writes what waits; also called by `logging` when the process ends."""
         with self.lock:  # type: ignore[union-attr]
             lines, self._lines = self._lines, []
-            if lines:
-                self.stream.write("\n".join([*lines, ""]))
-            super().flush()
+            for piece in _pieces(lines):
+                self.stream.write(piece)
+                super().flush()
 
     def _write_bundle(self) -> None:
         self._waits_on = None
         self.flush()
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """The lines in pieces that a full pipe takes whole: several processes write to the same one."""
+    piece, n_bytes = "", 0
+    for line in lines:
+        size_bytes = len(line.encode()) + 1
+        if piece and n_bytes + size_bytes > select.PIPE_BUF:
+            yield piece
+            piece, n_bytes = "", 0
+        piece, n_bytes = f"{piece}{line}\n", n_bytes + size_bytes
+    if piece:
+        yield piece
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

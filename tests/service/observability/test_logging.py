@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import select
 from collections.abc import Iterator
 
 import pytest
@@ -14,11 +15,11 @@ from service.observability.logging import RepeatedEvent, configure_logging, log_
 class _CountingStream(io.StringIO):
     def __init__(self) -> None:
         super().__init__()
-        self.writes = 0
+        self.writes: list[str] = []
         self.written = asyncio.Event()
 
     def write(self, text: str) -> int:
-        self.writes += 1
+        self.writes.append(text)
         self.written.set()
         return super().write(text)
 
@@ -111,7 +112,23 @@ async def test_lines_of_one_moment_are_written_together() -> None:
     logging.getLogger("service").handlers[0].flush()
 
     assert [json.loads(line)["status"] for line in stream.getvalue().splitlines()] == [200, 404]
-    assert stream.writes == 1
+    assert len(stream.writes) == 1
+
+
+async def test_many_lines_are_written_in_pieces_that_a_full_pipe_does_not_tear() -> None:
+    stream = _CountingStream()
+    configure_logging("json", "info", stream)
+    ids = [f"é{number}" * 20 for number in range(100)] + ["x" * select.PIPE_BUF]
+
+    for request_id in ids:
+        log_event(logging.INFO, "request", request_id=request_id)
+    logging.getLogger("service").handlers[0].flush()
+
+    assert [json.loads(line)["request_id"] for line in stream.getvalue().splitlines()] == ids
+    *pieces, longest = stream.writes
+    assert 1 < len(pieces) < 20
+    assert all(len(piece.encode()) <= select.PIPE_BUF for piece in pieces)
+    assert all(piece.endswith("\n") for piece in [*pieces, longest])
 
 
 async def test_lines_are_written_soon_without_being_asked_for() -> None:
