@@ -1,6 +1,6 @@
 """From settings to models: which version, with what options, and whose signatures count."""
 
-from typing import Any
+from typing import Any, Final
 
 from service.errors import ServiceError
 from service.models.artifact import load_manifest, verify_files
@@ -8,7 +8,11 @@ from service.models.repository import FoundVersion, Verified, pick, require_vers
 from service.models.served import LoadOptions
 from service.models.signature import Signatures, load_signatures
 from service.runtime.tensorrt import default_cache_folder
+from service.runtime.threads import CpuBudget, cpu_budget
 from service.settings import Settings
+
+# Through both graphs; a batch, which takes one, keeps the loop from its other work for half of it.
+INLINE_ON_ONE_CORE_S: Final = 0.04
 
 
 def signatures_of(settings: Settings) -> Signatures | None:
@@ -27,7 +31,14 @@ def load_options(settings: Settings, **further: Any) -> LoadOptions:
         SignatureError: see `signatures_of`.
     """
     chosen = {**engine_options(settings), "signatures": signatures_of(settings)}
-    return LoadOptions(**{**chosen, **further})
+    return LoadOptions(**{**chosen, **inline_options(settings), **further})
+
+
+def inline_options(settings: Settings, budget: CpuBudget | None = None) -> dict[str, Any]:
+    """What may run on the event loop: whole batches where a lane would share the loop's core."""
+    if (budget or cpu_budget()).cores > max(settings.processes, 1):
+        return {}
+    return {"inline_rows": settings.max_batch_rows, "inline_s": INLINE_ON_ONE_CORE_S}
 
 
 def engine_options(settings: Settings) -> dict[str, Any]:

@@ -22,7 +22,8 @@ class BatchPolicy:
         min_share_rows: when several lanes are idle, waiting rows are shared out among them, but
             not into shares smaller than this.
         inline_rows: with nothing under way, this many rows or fewer run on the event loop itself,
-            which saves two changes of thread; 0 never does.
+            which saves two changes of thread, and lets what comes meanwhile share the next batch;
+            0 never does.
     """
 
     max_batch_rows: int = 32

@@ -1,8 +1,9 @@
 """The batcher: takes requests of any number of rows, runs batches, gives each caller its own rows.
 
 Greedy: a free lane takes what waits at once, and has one more batch prepared while one runs. All
-state lives on the event loop; only `Batch.run` happens in a lane's thread. Nothing polls: submits,
-finished batches and one timer for the next deadline drive everything.
+state lives on the event loop; only `Batch.run` happens in a lane's thread, or on the loop itself
+where the policy says so. Nothing polls: submits, finished batches and one timer for the next
+deadline drive everything.
 """
 
 from __future__ import annotations
@@ -189,7 +190,10 @@ class Batcher:
             if batch is None:
                 self._wait_for_more()
                 return
-            self._start(batch)
+            if self._under_way == 0 and batch.n_rows <= self._policy.inline_rows:
+                self._run_inline(batch)
+                return
+            self._run_in_lane(batch)
 
     def _next_batch(self) -> Batch | None:
         if self._retries:
@@ -203,26 +207,39 @@ class Batcher:
             self._admission.leave(entry, queue, rows=stop - start)
         return Batch(queue.operation, parts)
 
-    def _start(self, batch: Batch) -> None:
-        runs_inline = self._under_way == 0 and batch.n_rows <= self._policy.inline_rows
+    def _run_inline(self, batch: Batch) -> None:
+        """On the event loop, which writes the answers and reads its sockets before the next one."""
+        self._begin(batch)()
+        self._end(batch)
+        if self._deadline_timer.is_due:
+            self._expire_due()
+        self._hand_out(batch)
+        self._schedule_pump(asyncio.get_running_loop())
+
+    def _run_in_lane(self, batch: Batch) -> None:
+        self._lanes.start(self._begin(batch), partial(self._finish, batch))
+
+    def _finish(self, batch: Batch) -> None:
+        self._end(batch)
+        self._pump()  # which also expires what is due, so that nothing late is delivered
+        self._hand_out(batch)
+
+    def _begin(self, batch: Batch) -> Callable[[], None]:
+        """Counts the batch as under way; returns what runs it."""
         self._under_way += 1
         self._admission.running_rows += batch.n_rows
         self._meter.batch_started(self._clock())
         batch.padded_rows = self._policy.padded(batch.n_rows)
-        run = partial(batch.run, self._queues[batch.operation].runner, self._clock)
-        if runs_inline:
-            run()
-            self._finish(batch)
-        else:
-            self._lanes.start(run, partial(self._finish, batch))
+        return partial(batch.run, self._queues[batch.operation].runner, self._clock)
 
-    def _finish(self, batch: Batch) -> None:
+    def _end(self, batch: Batch) -> None:
         self._under_way -= 1
         self._admission.running_rows -= batch.n_rows
         self._meter.batch_finished(self._clock(), rows=batch.n_rows)
         if batch.error is not None:
             self._recover(batch, batch.error)
-        self._pump()  # which also expires what is due, so that nothing late is delivered
+
+    def _hand_out(self, batch: Batch) -> None:
         if batch.error is None:
             self._deliver(batch)
         self._note_if_idle()

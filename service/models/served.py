@@ -21,9 +21,6 @@ from service.runtime.engine import TOLERANCE, Engine, SelfTest
 from service.runtime.sessions import CPU
 from service.runtime.threads import Device
 
-# A row through both graphs that takes longer would keep the event loop from its other work.
-INLINE_MOST_S = 0.003
-
 _log = logging.getLogger(__name__)
 
 
@@ -35,8 +32,10 @@ class LoadOptions:
         device: where inference runs; a device that is asked for and not active is an error.
         lanes: batches at a time, 0 chooses; `threads` inside each likewise.
         batching: `lanes`, `bucket_sizes` and `inline_rows` in it are set for the model at hand.
-        inline_rows: rows that may run on the event loop when nothing else is under way, on a CPU
-            and if a row is quick; a single client is answered a fifth sooner by it.
+        inline_rows: rows that may run on the event loop when nothing else is under way, on a CPU;
+            a single client is answered a fifth sooner by it.
+        inline_s: fewer of them if they take more of the processor than this through both graphs,
+            since the loop does nothing else meanwhile.
         tolerance: largest absolute error of the self-test; a reduced precision is allowed what
             its manifest says.
         cache_folder: where TensorRT keeps its engines.
@@ -51,6 +50,7 @@ class LoadOptions:
     threads: int = 0
     batching: BatchPolicy = field(default_factory=BatchPolicy)
     inline_rows: int = 1
+    inline_s: float = 0.003
     tolerance: float = TOLERANCE
     cache_folder: Path | None = None
     cuda_graphs: bool = False
@@ -123,8 +123,7 @@ def load_model(found: FoundVersion, options: LoadOptions) -> ServedModel:
     policy = policy_for(engine, options)
     engine.warm_up(_warm_up_sizes(policy))
     engine.warm_lanes(policy.max_batch_rows)
-    if engine.warm_up((1,)) > INLINE_MOST_S:
-        policy = replace(policy, inline_rows=0)
+    policy = replace(policy, inline_rows=_inline_rows(engine, policy, options.inline_s))
     return ServedModel(
         manifest=manifest,
         folder=found.folder,
@@ -158,6 +157,12 @@ def policy_for(engine: Engine, options: LoadOptions) -> BatchPolicy:
         bucket_sizes=engine.batch_sizes,
         inline_rows=options.inline_rows if on_cpu else 0,
     )
+
+
+def _inline_rows(engine: Engine, policy: BatchPolicy, most_s: float) -> int:
+    """The most that both graphs do in time, of the powers of two up to the policy's number."""
+    sizes = _powers_of_two(policy.inline_rows) if policy.inline_rows else ()
+    return next((rows for rows in reversed(sizes) if engine.warm_up((rows,)) <= most_s), 0)
 
 
 def _operations(engine: Engine) -> dict[str, Runner]:

@@ -34,4 +34,5 @@ def settings_of_worker(
     if settings.lanes or resolve_device(settings.device) != "cpu":
         return settings
     cores = (budget or cpu_budget()).cores // (settings.threads or 1)
-    return settings.model_copy(update={"lanes": max(cores // processes, 1)})
+    lanes = max(cores // processes, 1)
+    return settings.model_copy(update={"processes": processes, "lanes": lanes})

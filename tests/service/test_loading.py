@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from service.errors import ArtifactError
-from service.loading import check_repositories, load_options
+from service.loading import check_repositories, inline_options, load_options
 from service.models.repository import scan
+from service.runtime.threads import CpuBudget
 from service.settings import Settings
 from tests.service.tiny_model import write_tiny_model
 
@@ -19,6 +20,20 @@ def test_load_options_follow_the_settings(tmp_path: Path) -> None:
     assert (options.device, options.lanes, options.threads) == ("cuda", 3, 2)
     assert (options.cuda_graphs, options.cache_folder) == (True, tmp_path)
     assert options.inline_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "whole_batches"),
+    [(1, 0, True), (2, 2, True), (2, 4, True), (2, 0, False), (4, 2, False)],
+)
+def test_whole_batches_run_inline_where_a_process_has_one_core(
+    cores: int, processes: int, whole_batches: bool
+) -> None:
+    settings = Settings(processes=processes, max_batch_rows=24)
+
+    options = inline_options(settings, CpuBudget(cores, None))
+
+    assert options.get("inline_rows") == (24 if whole_batches else None)
 
 
 def test_load_options_keep_engines_in_the_users_cache_by_default(

@@ -225,6 +225,41 @@ def test_few_rows_with_nothing_under_way_run_inline() -> None:
     run_virtual(main)
 
 
+def test_the_loop_turns_between_inline_batches_and_after_the_answers() -> None:
+    async def main() -> None:
+        bench = Bench(inline_rows=2, max_batch_rows=2)
+        done: list[str] = []
+
+        async def ask(name: str, first: int) -> None:
+            await bench.submit(first, 2)
+            done.append(name)
+            if name == "first":  # the sockets that the loop reads between two batches
+                asyncio.get_running_loop().call_soon(done.append, "between")
+
+        await asyncio.gather(ask("first", 0), ask("second", 10))
+        assert done == ["first", "between", "second"]
+        assert bench.lanes.jobs == 0
+        bench.assert_empty()
+
+    run_virtual(main)
+
+
+def test_an_inline_batch_that_took_too_long_is_not_delivered() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def slow(rows: np.ndarray) -> tuple[np.ndarray, ...]:
+            loop.now += 2.0  # type: ignore[attr-defined]
+            return (rows,)
+
+        batcher = Batcher({"slow": slow}, BatchPolicy(inline_rows=1), clock=now)
+        with pytest.raises(DeadlineExceeded):
+            await batcher.submit("slow", rows_from(0, 1), deadline=1.0)
+        assert batcher.pending_requests == 0
+
+    run_virtual(main)
+
+
 def test_inline_rows_that_fail_together_are_tried_alone() -> None:
     async def main() -> None:
         bench = Bench(inline_rows=4)

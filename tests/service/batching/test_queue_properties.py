@@ -63,7 +63,7 @@ policies = st.builds(
     max_wait_ms=st.sampled_from([0.0, 0.0, 250.0]),
     bucket_sizes=st.sampled_from([(), (1, 2, 4, 8), (3, 9)]),
     min_share_rows=st.integers(1, 4),
-    inline_rows=st.integers(0, 2),
+    inline_rows=st.integers(0, 9),
 )
 
 

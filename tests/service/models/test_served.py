@@ -160,6 +160,29 @@ def test_engine_is_asked_for_powers_of_two_up_to_the_largest_batch(
     assert asked["batch_sizes"] == sizes
 
 
+@pytest.mark.parametrize(("row_s", "most"), [(0.001, 16), (0.0001, 24)])
+async def test_so_many_rows_run_inline_as_both_graphs_do_in_time(
+    found: FoundVersion, monkeypatch: pytest.MonkeyPatch, row_s: float, most: int
+) -> None:
+    ran_in: list[str] = []
+    encode = Engine.encode
+
+    def warm_up(self: Engine, batch_sizes: tuple[int, ...]) -> float:
+        return row_s * sum(batch_sizes)
+
+    def note(self: Engine, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        ran_in.append(threading.current_thread().name)
+        return encode(self, images)
+
+    monkeypatch.setattr(Engine, "warm_up", warm_up)
+    monkeypatch.setattr(Engine, "encode", note)
+    model = load_model(found, replace(ON_CPU, lanes=1, inline_rows=24, inline_s=0.02))
+    for rows in (most, most + 1):
+        await model.batcher.submit("encode", np.zeros((rows, 1, 16, 16), np.uint8))
+    await model.drain()
+    assert [name.startswith("rfvae-lane") for name in ran_in[-2:]] == [False, True]
+
+
 async def test_a_single_row_runs_inline_only_where_rows_are_quick(
     found: FoundVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,8 +195,7 @@ async def test_a_single_row_runs_inline_only_where_rows_are_quick(
 
     monkeypatch.setattr(Engine, "encode", note)
     for most_s in (1e9, 0.0):
-        monkeypatch.setattr(served, "INLINE_MOST_S", most_s)
-        model = _loaded(found)
+        model = load_model(found, replace(ON_CPU, lanes=2, inline_s=most_s))
         await model.batcher.submit("encode", np.zeros((1, 1, 16, 16), np.uint8))
         await model.drain()
         assert ran_in[-1].startswith("rfvae-lane") == (most_s == 0.0)

@@ -36,7 +36,7 @@ def test_what_was_asked_for_is_taken(device: str) -> None:
 def test_lanes_are_the_share_of_the_cores(cores: int, processes: int, lanes: int) -> None:
     own = settings_of_worker(Settings(device="cpu"), processes, CpuBudget(cores, None))
 
-    assert own.lanes == lanes
+    assert (own.processes, own.lanes) == (processes, lanes)
 
 
 def test_threads_inside_a_lane_leave_fewer_lanes() -> None:
