@@ -42,9 +42,7 @@ _RESIZE_ROWS = 1024
 def open_shapes3d(path: Path, *, size: int) -> StoredImages:
     """`3dshapes.h5`: `images` uint8 and `labels`, whose rows are a full grid."""
     images = open_array(path, key="images")
-    labels = np.asarray(open_array(path, key="labels"), dtype=np.float64)
-    if labels.ndim != 2 or labels.shape[1] != len(SHAPES3D_FACTORS):
-        raise DataError(f"`labels` of `{path}` have the shape {labels.shape}: 6 columns are needed")
+    labels = _values(path, key="labels", n_columns=len(SHAPES3D_FACTORS))
     grid = GroundTruth(
         SHAPES3D_FACTORS, tuple(tuple(np.unique(column).tolist()) for column in labels.T)
     )
@@ -57,6 +55,19 @@ def open_shapes3d(path: Path, *, size: int) -> StoredImages:
     return StoredImages("3dshapes", images, files=[path], size=size, factors=grid)
 
 
+def _values(path: Path, *, key: str, n_columns: int) -> NDArray[np.float64]:
+    """The array `key` of factor values, (n, n_columns)."""
+    values = np.asarray(open_array(path, key=key)[:])
+    if values.ndim != 2 or values.shape[1] != n_columns or values.dtype.kind not in "iuf":
+        raise DataError(
+            f"`{key}` of `{path}` has the shape {values.shape} and holds {values.dtype}: numbers "
+            f"in {n_columns} columns are needed"
+        )
+    if not np.isfinite(values).all():
+        raise DataError(f"`{key}` of `{path}` must be finite: it has NaN or infinite values")
+    return values.astype(np.float64)
+
+
 def open_cars3d(path: Path, *, size: int) -> StoredImages:
     """A folder of MATLAB files, one a car: `im` (H, W, 3, 24 azimuths, 4 elevations)."""
     files = sorted(path.glob("*.mat"))
@@ -65,8 +76,12 @@ def open_cars3d(path: Path, *, size: int) -> StoredImages:
     cars = []
     for file in files:
         mesh = np.asarray(open_array(file, key="im"))
-        if mesh.ndim != 5 or mesh.shape[2:] != (3, CARS3D_AZIMUTHS, CARS3D_ELEVATIONS):
-            raise DataError(f"`im` of `{file}` has the shape {mesh.shape}, not (H, W, 3, 24, 4)")
+        is_car = mesh.ndim == 5 and mesh.shape[2:] == (3, CARS3D_AZIMUTHS, CARS3D_ELEVATIONS)
+        if not is_car or mesh.dtype != np.uint8:
+            raise DataError(
+                f"`im` of `{file}` is {mesh.dtype} of the shape {mesh.shape}, not uint8 "
+                "(H, W, 3, 24, 4)"
+            )
         views = mesh.transpose(4, 3, 0, 1, 2).reshape(-1, *mesh.shape[:3])
         cars.append(shrink_to_bytes(views, size))  # (4 * 24, size, size, 3)
     grid = index_grid(
@@ -137,11 +152,17 @@ def open_mpi3d(path: Path, *, size: int) -> StoredImages:
 def open_teapots(path: Path, *, size: int) -> StoredImages:
     """A folder with `imgs_{tr,va,te}.npz` and `gtfs_{tr,va,te}.npz`: continuous factors."""
     files = [path / f"{kind}_{part}.npz" for kind in ("imgs", "gtfs") for part in TEAPOT_PARTS]
-    arrays: list[Rows] = [open_array(file, key="data") for file in files]
-    images, values = arrays[: len(TEAPOT_PARTS)], arrays[len(TEAPOT_PARTS) :]
-    table = np.concatenate([np.asarray(part, dtype=np.float64) for part in values])
-    if table.ndim != 2 or table.shape[1] != len(TEAPOT_FACTORS):
-        raise DataError(f"`gtfs_*.npz` in `{path}` have the shape {table.shape}: 5 columns needed")
+    half = len(TEAPOT_PARTS)
+    images: list[Rows] = [open_array(file, key="data") for file in files[:half]]
+    for file, part in zip(files[:half], images, strict=True):
+        if (part.shape[1:], part.dtype) != (images[0].shape[1:], images[0].dtype):
+            raise DataError(
+                f"the parts of Teapots are alike: `{file}` has {part.dtype} of {part.shape[1:]}, "
+                f"not {images[0].dtype} of {images[0].shape[1:]} as `{files[0].name}`"
+            )
+    table = np.concatenate(
+        [_values(file, key="data", n_columns=len(TEAPOT_FACTORS)) for file in files[half:]]
+    )
     joined = JoinedRows(images)
     if joined.shape[0] != len(table):
         raise DataError(f"`{path}` has {joined.shape[0]} images and {len(table)} rows of factors")
@@ -177,13 +198,25 @@ def _celeba_attributes(
     path: Path, pictures: Sequence[Path]
 ) -> tuple[list[str], NDArray[np.float64]]:
     """Names on the second line; then a file name and values of -1 and 1 a line."""
-    _, names, *lines = path.read_text(encoding="utf-8").splitlines()
-    rows = {line.split()[0]: line.split()[1:] for line in lines if line.strip()}
-    missing = [picture.name for picture in pictures if picture.name not in rows]
-    if missing:
-        raise DataError(f"`{path}` has no line for {len(missing)} images, such as `{missing[0]}`")
-    values = np.array([[float(value) for value in rows[picture.name]] for picture in pictures])
-    return names.split(), values
+    try:
+        _, names, *lines = path.read_text(encoding="utf-8").splitlines()
+        rows = {
+            line.split()[0]: [float(cell) for cell in line.split()[1:]] for line in lines if line
+        }
+    except (ValueError, IndexError) as error:
+        raise DataError(
+            f"`{path}` is not CelebA's list of attributes: {error}; get it again, or remove it"
+        ) from error
+    columns = names.split()
+    missing = [
+        picture.name for picture in pictures if len(rows.get(picture.name, [])) != len(columns)
+    ]
+    if missing or not columns:
+        raise DataError(
+            f"`{path}` has no line of {len(columns)} attributes for {len(missing)} images, such as "
+            f"`{(missing or [pictures[0].name])[0]}`"
+        )
+    return columns, np.array([rows[picture.name] for picture in pictures])
 
 
 def open_chairs3d(path: Path, *, size: int, on_broken: OnBroken = "fail") -> ImageFolder:

@@ -19,6 +19,7 @@ from training.errors import DataError
 
 VECTOR_SUFFIXES = (".csv", ".npy", ".npz", ".parquet")
 FILE_COLUMN = "file"
+OTHER_SEPARATORS = (";", "\t", "|")
 Cells = list[list[str]]
 
 
@@ -96,7 +97,7 @@ def read_factor_table(
         The table; words in a column become the numbers of their alphabetical order.
 
     Raises:
-        DataError: Rows are missing or too many.
+        DataError: Rows are missing or too many, or a cell says nothing.
     """
     require_file(path, setting="data.factors")
     header, rows = _read_csv(path)
@@ -108,12 +109,21 @@ def read_factor_table(
             f"{n_images} images"
         )
     kept = [k for k, name in enumerate(header) if name != FILE_COLUMN]
-    columns = [_as_factor([row[k] for row in rows]) for k in kept]
+    if not kept:
+        raise DataError(
+            f"a table of factors has a column for each: `{path}` has `{FILE_COLUMN}` only"
+        )
+    _require_names(header, path=path)
+    columns = [_as_factor(header[k], [row[k].strip() for row in rows], path=path) for k in kept]
     return factor_table([header[k] for k in kept], np.stack(columns, axis=1))
 
 
 def _by_file(rows: Cells, column: int, file_names: Sequence[str], *, path: Path) -> Cells:
     known = {row[column]: row for row in rows}
+    if len(known) < len(rows):
+        names = [row[column] for row in rows]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"each image has one row of factors: `{path}` has `{twice}` twice")
     missing = [name for name in file_names if name not in known]
     if missing:
         raise DataError(
@@ -123,11 +133,19 @@ def _by_file(rows: Cells, column: int, file_names: Sequence[str], *, path: Path)
     return [known[name] for name in file_names]
 
 
-def _as_factor(cells: Sequence[str]) -> NDArray[np.float64]:
-    try:
-        values = np.array([float(cell) for cell in cells])
-    except ValueError:
+def _as_factor(name: str, cells: Sequence[str], *, path: Path) -> NDArray[np.float64]:
+    """Numbers, or words as the numbers of their order; one blank must not make words of numbers."""
+    values = np.array([_number(cell) for cell in cells])
+    if not np.isfinite(values).any() and all(cells):
         return np.unique(np.array(cells), return_inverse=True)[1].astype(np.float64)
+    blank = [row for row, cell in enumerate(cells) if not cell]
+    bad = [*blank, *np.flatnonzero(~np.isfinite(values)).tolist()]
+    if bad:
+        shown = f"`{cells[bad[0]]}`" if not blank else "nothing"
+        raise DataError(
+            f"a factor is all numbers or all words: `{path}` has {shown} for image {bad[0] + 1} in "
+            f"column `{name}`; fill it in, or leave out the image or the column"
+        )
     return values
 
 
@@ -156,12 +174,7 @@ def _chosen(table: NumberTable, columns: Sequence[str] | None, *, path: Path) ->
             )
         numbers = [table.columns.index(name) for name in columns]
         table = NumberTable(tuple(columns), table.values[:, numbers])
-    twice = [name for name in table.columns if table.columns.count(name) > 1]
-    if twice or "" in table.columns:
-        raise DataError(
-            f"columns need names of their own: `{path}` has "
-            f"{f'`{twice[0]}` twice' if twice else 'a column without a name'}; change its header"
-        )
+    _require_names(table.columns, path=path)
     if not len(table.values):
         raise DataError(f"`{path}` has no rows: a table of vectors has one row a sample")
     bad = np.argwhere(~np.isfinite(table.values))
@@ -173,6 +186,15 @@ def _chosen(table: NumberTable, columns: Sequence[str] | None, *, path: Path) ->
             f"`{table.columns[column]}`; fill it in, or choose other columns with `data.columns`"
         )
     return table
+
+
+def _require_names(columns: Sequence[str], *, path: Path) -> None:
+    twice = [name for name in columns if columns.count(name) > 1]
+    if twice or "" in columns:
+        raise DataError(
+            f"columns need names of their own: `{path}` has "
+            f"{f'`{twice[0]}` twice' if twice else 'a column without a name'}; change its header"
+        )
 
 
 def _shown(value: float) -> str:
@@ -203,6 +225,12 @@ def _read_csv(path: Path) -> tuple[list[str], Cells]:
     if not rows:
         raise DataError(f"`{path}` is empty: a CSV file has a header and one row a sample")
     width = len(rows[0])
+    other = [mark for mark in OTHER_SEPARATORS if mark in rows[0][0]] if width == 1 else []
+    if other:
+        raise DataError(
+            f"cells are separated by commas, and decimals by points: `{path}` has {other[0]!r} "
+            "between its columns; write it anew"
+        )
     for number, row in enumerate(rows, start=1):
         if len(row) != width:
             raise DataError(f"`{path}` has {len(row)} cells in line {number}, not {width}")

@@ -64,6 +64,16 @@ def test_shapes3d_in_another_order_is_refused(tmp_path: Path) -> None:
         opened("3dshapes", tmp_path / "3dshapes.h5")
 
 
+def test_shapes3d_with_labels_that_are_none_is_refused(tmp_path: Path) -> None:
+    write_shapes3d(tmp_path / "3dshapes.h5")
+    with h5py.File(tmp_path / "3dshapes.h5", "r+") as file:
+        n_images = len(file["labels"])
+        del file["labels"]
+        file["labels"] = np.full((n_images, 6), b"red")
+    with pytest.raises(DataError, match=r"holds .*: numbers in 6 columns are needed"):
+        opened("3dshapes", tmp_path / "3dshapes.h5")
+
+
 def test_cars3d_orders_elevation_azimuth_car(tmp_path: Path) -> None:
     meshes = []
     for k in range(2):
@@ -80,7 +90,10 @@ def test_cars3d_of_another_form_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the folder with the \.mat files of Cars3D"):
         opened("cars3d", tmp_path)
     scipy.io.savemat(tmp_path / "car.mat", {"im": np.zeros((8, 8, 3, 5))})
-    with pytest.raises(DataError, match=r"not \(H, W, 3, 24, 4\)"):
+    with pytest.raises(DataError, match=r"not uint8 \(H, W, 3, 24, 4\)"):
+        opened("cars3d", tmp_path)
+    scipy.io.savemat(tmp_path / "car.mat", {"im": RNG.random((8, 8, 3, 24, 4))})
+    with pytest.raises(DataError, match=r"is float64 of the shape .*, not uint8"):
         opened("cars3d", tmp_path)
 
 
@@ -158,6 +171,21 @@ def test_teapots_join_their_parts_with_continuous_factors(tmp_path: Path) -> Non
     np.testing.assert_array_equal(source.factors.values_at(torch.tensor([42]))[0], factors["te"][0])
 
 
+def test_teapots_of_another_form_are_refused(tmp_path: Path) -> None:
+    for part in ("tr", "va", "te"):
+        np.savez(tmp_path / f"imgs_{part}.npz", data=pixels(5, 8, 8, 3))
+        np.savez(tmp_path / f"gtfs_{part}.npz", data=RNG.random((5, 5)))
+    for name, array, told in (
+        ("gtfs_va", np.full((5, 5), np.nan), "must be finite"),
+        ("gtfs_va", np.full((5, 5), "a"), "holds <U1: numbers in 5 columns are needed"),
+        ("gtfs_va", RNG.random((5, 4)), r"has the shape \(5, 4\) .* in 5 columns"),
+        ("imgs_te", pixels(5, 6, 6, 3), r"parts of Teapots are alike: .*imgs_te\.npz`"),
+    ):
+        np.savez(tmp_path / f"{name}.npz", data=array)
+        with pytest.raises(DataError, match=told):
+            opened("teapots", tmp_path)
+
+
 def test_faces3d_is_read_without_running_code(tmp_path: Path) -> None:
     path = tmp_path / "basel_face_renders.pth"
     renders = RNG.integers(0, 256, (2, 3, 2, 2, 8, 8), dtype=np.uint8)
@@ -186,6 +214,27 @@ def test_celeba_finds_its_attributes_beside_the_folder(tmp_path: Path) -> None:
     assert isinstance(source.factors, FactorTable)
     assert source.factors.factor_names == ("Male", "Smiling")
     assert source.factors.values_at(torch.tensor([0])).tolist() == [[-1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is not CelebA's list of attributes: not enough values"),
+        (b"\xff\xfe", "is not CelebA's list of attributes: 'utf-8'"),
+        (b"1\nMale Bald\n000001.jpg 1 x\n", "could not convert string to float: 'x'"),
+        (b"1\nMale Bald\n000001.jpg 1\n", "no line of 2 attributes for 1 images, such as `000001"),
+        (b"1\nMale\n000001.jpg 1 1\n", "no line of 1 attributes for 1 images"),
+        (b"1\n\n000001.jpg\n", "no line of 0 attributes"),
+        (b"1\nMale\n000002.jpg 1\n", "no line of 1 attributes for 1 images, such as `000001.jpg`"),
+    ],
+)
+def test_celeba_attributes_of_another_form_are_refused(
+    tmp_path: Path, content: bytes, told: str
+) -> None:
+    write_pictures(tmp_path, ["000001.jpg"])
+    (tmp_path / "list_attr_celeba.txt").write_bytes(content)
+    with pytest.raises(DataError, match=told):
+        opened("celeba", tmp_path)
 
 
 def test_celeba_without_attributes_has_no_factors(tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def test_csv_without_a_header_numbers_its_columns(tmp_path: Path) -> None:
         ("a,b\n1,2\n3,inf\n", "has inf in row 2, column `b`"),
         ("a,b\n1,2\n3\n", "has 1 cells in line 3, not 2"),
         ("", "is empty"),
+        ("a;b\n1,5;2\n", "separated by commas, and decimals by points: .* has ';' between its"),
+        ("a\tb\n1\t2\n", r"has '\\t' between its columns; write it anew"),
     ],
 )
 def test_csv_with_bad_cells_is_explained(tmp_path: Path, text: str, message: str) -> None:
@@ -116,6 +118,47 @@ def test_factors_of_images_are_read_beside_them(digits: Path) -> None:
 def test_factors_need_a_row_an_image(digits: Path) -> None:
     with pytest.raises(DataError, match="has 1 rows for 4 images"):
         with_factors(digits, "angle\n1\n")
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (["10", "2", "", "3"], "nothing for image 3 in column `angle`"),
+        (["10", "NA", "1", "3"], "`NA` for image 2 in column"),
+        (["10", "2", "1", "nan"], "`nan` for image 4 in column"),
+        (["inf", "2", "1", "3"], "`inf` for image 1 in column"),
+        (["cat", "dog", " ", "dog"], "nothing for image 3 in column"),
+    ],
+)
+def test_factor_that_is_not_known_for_an_image_is_refused(
+    digits: Path, cells: list[str], told: str
+) -> None:
+    rows = "\n".join(f"{cell},1" for cell in cells)
+    with pytest.raises(DataError, match=f"all numbers or all words: .* has {told}"):
+        with_factors(digits, f"angle,kind\n{rows}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a,a\n1,2\n1,2\n1,2\n1,2\n", "names of their own: .* has `a` twice"),
+        ("a,\n1,2\n1,2\n1,2\n1,2\n", "has a column without a name"),
+        ("file\n1\n2\n3\n4\n", "has `file` only"),
+    ],
+)
+def test_factors_need_names_of_their_own(digits: Path, text: str, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        with_factors(digits, text)
+
+
+def test_factors_by_file_need_one_row_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "factors.csv"
+    path.write_text("file,angle\nb.png,2\na.png,1\n")
+    read = read_factor_table(path, n_images=2, file_names=["a.png", "b.png"])
+    assert read.values[:, 0].tolist() == [1, 2]
+    path.write_text("file,angle\nb.png,2\na.png,1\nb.png,7\n")
+    with pytest.raises(DataError, match=r"one row of factors: .* has `b\.png` twice"):
+        read_factor_table(path, n_images=2, file_names=["a.png", "b.png"])
 
 
 def test_read_factor_table_names_its_own_setting_for_a_missing_file(tmp_path: Path) -> None:
