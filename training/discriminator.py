@@ -16,7 +16,7 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         width = latent_dim
         for _ in range(hidden_layers):
-            layers += [nn.Linear(width, hidden_units), nn.LeakyReLU(LEAK)]
+            layers += [nn.Linear(width, hidden_units), nn.LeakyReLU(LEAK, inplace=True)]
             width = hidden_units
         self.layers = nn.Sequential(*layers, nn.Linear(width, 2))
 

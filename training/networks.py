@@ -158,8 +158,9 @@ def conv_networks(
     down: list[nn.Module] = []
     up: list[nn.Module] = []
     for (outer, inner), kernel in zip(itertools.pairwise(channels), kernels, strict=True):
-        down += [nn.Conv2d(outer, inner, kernel, stride=2, padding=1), nn.ReLU()]
-        up = [nn.ReLU(), UpConv2d(inner, outer, kernel), *up]
+        # In place: the maps are the largest tensors of a step, and no convolution needs its output.
+        down += [nn.Conv2d(outer, inner, kernel, stride=2, padding=1), nn.ReLU(inplace=True)]
+        up = [nn.ReLU(inplace=True), UpConv2d(inner, outer, kernel), *up]
     grid = (channels[-1], sides[-1], sides[-1])
     encoder = nn.Sequential(
         *down,
