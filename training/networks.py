@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 from training.config import Config
 from training.errors import ConfigError
 from training.likelihood import Bernoulli, Likelihood, make_likelihood
+from training.rectifier import ReLU
 from training.upsampling import UpConv2d
 
 LARGEST_GRID = 7  # side of the smallest feature map, at most
@@ -158,9 +159,8 @@ def conv_networks(
     down: list[nn.Module] = []
     up: list[nn.Module] = []
     for (outer, inner), kernel in zip(itertools.pairwise(channels), kernels, strict=True):
-        # In place: the maps are the largest tensors of a step, and no convolution needs its output.
-        down += [nn.Conv2d(outer, inner, kernel, stride=2, padding=1), nn.ReLU(inplace=True)]
-        up = [nn.ReLU(inplace=True), UpConv2d(inner, outer, kernel), *up]
+        down += [nn.Conv2d(outer, inner, kernel, stride=2, padding=1), ReLU()]
+        up = [ReLU(), UpConv2d(inner, outer, kernel), *up]
     grid = (channels[-1], sides[-1], sides[-1])
     encoder = nn.Sequential(
         *down,
