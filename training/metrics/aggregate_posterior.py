@@ -14,6 +14,7 @@ from training.metrics.inputs import MIN_STD, Floats, active_dims, as_codes, make
 from training.metrics.results import UNBOUNDED, MetricResult, bootstrap_rows, centred_interval
 
 MAX_IMAGES = 2000
+MARGIN = 3.0  # nats below ln n within which an estimate of the joint information is no longer sure
 _CHUNK = 200
 
 
@@ -46,9 +47,10 @@ def posterior_total_correlation(
         seed: Seed, or a generator to go on with.
 
     Returns:
-        Score in nats. The joint density is known from n points only: where a code tells more than
-        ln n nats about its image, the estimate is too low by about the excess
-        (`details["joint_information"]` near `details["largest_information"]` says so).
+        Score in nats. The joint density is known from n points only, and no code seems to tell
+        more than ln n nats about its image: where one tells more, the joint density and with it the
+        estimate are too high by about the excess. `details["is_upper_bound"]` says so, within
+        `MARGIN` of that limit, and the interval then begins at 0.
         `table` (latent_dim, 1) is the information of each dimension.
     """
     rng = make_rng(seed)
@@ -61,13 +63,19 @@ def posterior_total_correlation(
     table[active, 0] = (conditional - marginal).mean(axis=0)
     samples = joint - marginal.sum(axis=1)  # (n,)
     means = [samples[rng.integers(len(samples), size=len(samples))].mean() for _ in range(200)]
+    interval = centred_interval(float(samples.mean()), means, bounds=UNBOUNDED)
+    information, largest = float((conditional.sum(axis=1) - joint).mean()), np.log(len(samples))
+    is_upper_bound = bool(information > largest - MARGIN)
+    if interval and is_upper_bound:
+        interval = (min(0.0, interval[0]), interval[1])
     return MetricResult(
         score=float(samples.mean()),
         table=table,
-        ci95=centred_interval(float(samples.mean()), means, bounds=UNBOUNDED),
+        ci95=interval,
         details={
-            "joint_information": float((conditional.sum(axis=1) - joint).mean()),
-            "largest_information": float(np.log(len(samples))),
+            "joint_information": information,
+            "largest_information": float(largest),
+            "is_upper_bound": is_upper_bound,
         },
     )
 
