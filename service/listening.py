@@ -56,7 +56,11 @@ def url_of(listener: socket.socket) -> str:
 
 
 def accept_all(listener: socket.socket) -> Iterator[socket.socket]:
-    """Every connection that is complete and waits."""
+    """Every connection that is complete and waits.
+
+    Raises:
+        OSError: this process or the system can open no more files.
+    """
     with contextlib.suppress(BlockingIOError):
         while True:
             connection, _ = listener.accept()
@@ -74,8 +78,9 @@ def close_without_loss(listener: socket.socket, take: Callable[[socket.socket], 
         code = ctypes.create_string_buffer(_DROP_ALL)
         program = struct.pack("HP", 1, ctypes.addressof(code))
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
-    for connection in accept_all(listener):
-        take(connection)
+    with contextlib.suppress(OSError):  # no more files, for those that still wait
+        for connection in accept_all(listener):
+            take(connection)
     with contextlib.suppress(OSError):
         listener.shutdown(socket.SHUT_RD)
     listener.close()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 from typing import Final
 
 import orjson
@@ -11,6 +12,8 @@ from service.errors import Unavailable
 from service.observability.merging import Snapshot
 from service.processes.link import (
     ASK,
+    AT_ONCE,
+    CONNECTION,
     COUNTS,
     FAILED,
     GONE,
@@ -71,9 +74,11 @@ class Follower:
             await talking
 
     def _read_commands(self, worker: Worker) -> None:
-        for command, connection in read_commands(self._ends.commands):
+        for command, connection in islice(read_commands(self._ends.commands), AT_ONCE):
             if connection is not None:
                 worker.feed(connection)
+            elif command == CONNECTION:
+                worker.miss()
             else:
                 worker.obey(command)
             if command == GONE:

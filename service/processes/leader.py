@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.context import ForkProcess
 from typing import Final, Protocol
 
@@ -26,6 +27,7 @@ from service.observability.merging import Snapshot
 from service.processes.follower import ASK_S, Follower, read_counts
 from service.processes.link import (
     ASK,
+    AT_ONCE,
     CONNECTION,
     COUNTS,
     CUT,
@@ -45,6 +47,7 @@ from service.settings import Settings
 from service.welcome import welcome
 
 LAST_S: Final = 10.0  # beyond the grace time; then a process is killed
+REST_S: Final = 1.0  # until the next look at who wants to connect, when no more files can be opened
 
 
 class Peer(Protocol):
@@ -71,8 +74,10 @@ class _Own:
         self.worker = worker
 
     def give(self, connection: socket.socket) -> bool:
-        self.worker.feed(connection.dup())
-        return True
+        with suppress(OSError):  # no more files can be opened
+            self.worker.feed(connection.dup())
+            return True
+        return False
 
     def tell(self, command: bytes) -> None:
         self.worker.obey(command)
@@ -92,16 +97,31 @@ class _Other:
     ends: Ends
     writer: asyncio.StreamWriter | None = None
     counts: "asyncio.Future[bytes] | None" = None
+    untold: bytes = b""  # commands that its socket has no room for yet
 
     def give(self, connection: socket.socket) -> bool:
-        with suppress(OSError):  # its socket is full: it is stuck, or it has ended
+        if self.untold:
+            return False
+        with suppress(OSError):  # its socket is full: it is busy or stuck; or it has ended
             socket.send_fds(self.ends.commands, [CONNECTION], [connection.fileno()])
             return True
         return False
 
     def tell(self, command: bytes) -> None:
-        with suppress(OSError):  # as above; it will be killed
-            self.ends.commands.send(command)
+        self.untold += command
+        self._tell_on()
+
+    def _tell_on(self) -> None:
+        """Sends what is untold, now and when there is room; behind the connections before it."""
+        loop = asyncio.get_running_loop()
+        try:
+            self.untold = self.untold[self.ends.commands.send(self.untold) :]
+        except BlockingIOError:
+            loop.add_writer(self.ends.commands, self._tell_on)
+            return
+        except OSError:  # it has ended
+            self.untold = b""
+        loop.remove_writer(self.ends.commands)
 
     def ask(self) -> "asyncio.Future[bytes]":
         self.counts = asyncio.get_running_loop().create_future()
@@ -208,14 +228,24 @@ class _Leader:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._terminate)
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
-        loop.add_reader(self._listener, self._accept)
+        self._listen()
         starting = asyncio.create_task(self._await_own(worker))
         await asyncio.gather(worker.serve(), *(self._follow(other) for other in self._others))
         starting.cancel()  # it waits for ever when the service ended before its models were loaded
 
+    def _listen(self) -> None:
+        if not self._stopped:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
     def _accept(self) -> None:
-        for connection in accept_all(self._listener):
-            self._hand_over(connection)
+        try:
+            for connection in islice(accept_all(self._listener), AT_ONCE):
+                self._hand_over(connection)
+        except OSError as error:  # those that wait must not keep the loop busy meanwhile
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._listener)
+            loop.call_later(REST_S, self._listen)
+            log_event(logging.WARNING, "accept_failed", reason=error.strerror, again_in_s=REST_S)
 
     def _hand_over(self, connection: socket.socket) -> None:
         with connection:

@@ -19,6 +19,7 @@ DRAIN: Final = b"d"
 END: Final = b"e"
 CUT: Final = b"k"  # do not wait for requests that are under way
 GONE: Final = b""  # what is read when the other side has ended
+AT_ONCE: Final = 16  # connections in one turn of the loop, which frees their places in between
 
 # Frames. `COUNTS` answers `ASK`, in both directions.
 SETTLED: Final = b"s"  # the models of this process are loaded
@@ -52,7 +53,10 @@ def make_link() -> tuple[Ends, Ends]:
 
 
 def read_commands(commands: socket.socket) -> Iterator[tuple[bytes, socket.socket | None]]:
-    """The commands that are here, each with its connection if it is one's; GONE is the last."""
+    """The commands that are here, each with its connection if it is one's; GONE is the last.
+
+    A connection is lost on the way if this process can open no more files.
+    """
     command = CONNECTION
     with suppress(BlockingIOError):
         while command != GONE:

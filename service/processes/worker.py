@@ -1,6 +1,7 @@
 """What each process of the service does: the server, fed with connections and told to end."""
 
 import asyncio
+import logging
 import mmap
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
@@ -12,6 +13,7 @@ from service.app import create_app
 from service.errors import ServiceError
 from service.models.registry import Registry
 from service.models.repository import Verified
+from service.observability.logging import log_event
 from service.observability.merging import Snapshot
 from service.processes.link import CUT, DRAIN, END, GONE, STARTED
 from service.server import Server
@@ -58,6 +60,7 @@ class Worker:
         self._service.lifecycle.waits_for_others = True
         self._number = number
         self._announce = announce
+        self._closed = closed
         self._server = Server(app, self._service, on_lost=lambda: closed.count(number))
 
     def run(self, main: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -76,6 +79,11 @@ class Worker:
     def feed(self, connection: socket.socket) -> None:
         """Serves this connection."""
         self._server.feed(connection)
+
+    def miss(self) -> None:
+        """Counts a connection that was for this process and did not reach it."""
+        self._closed.count(self._number)
+        log_event(logging.WARNING, "connection_dropped", reason="no more files can be opened")
 
     def counts(self) -> bytes:
         """The metrics of this process, as JSON of `merging.snapshot`."""

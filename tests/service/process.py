@@ -37,6 +37,10 @@ class ServerProcess:
         self.process.send_signal(number)
         return self.wait()
 
+    def errors_so_far(self) -> str:
+        """Standard error up to now; the process goes on writing where it was."""
+        return os.pread(self._errors.fileno(), 1 << 20, 0).decode()
+
     def wait(self) -> tuple[int, str]:
         """Waits for the end; returns exit code and standard error."""
         self.process.communicate(timeout=END_S)

@@ -1,13 +1,15 @@
 """A real service of several processes, seen from outside."""
 
 import asyncio
+import json
 import os
+import resource
 import signal
 import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -47,6 +49,20 @@ def _wait_until_gone(pids: list[int]) -> None:
     while any(_state(pid) not in ("gone", "Z") for pid in pids):
         assert time.monotonic() < deadline, [(pid, _state(pid)) for pid in pids]
         time.sleep(0.01)
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def _no_more_files(pid: int) -> Iterator[None]:
+    n_open = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (n_open, hard))
+    yield
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _process_of(client: httpx.Client, server: ServerProcess) -> str:
@@ -132,6 +148,54 @@ def test_a_signal_to_every_process_ends_the_service_well(
     assert code == 0
     assert "Traceback" not in errors
     _wait_until_gone(children)
+
+
+def test_a_process_that_is_behind_is_told_of_the_end(server: ServerProcess) -> None:
+    behind = _children(server)
+    with ExitStack() as stack:
+        for child in behind:
+            os.kill(child, signal.SIGSTOP)
+        for _ in range(1200):  # more than the sockets to the two take
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=END_S)
+            stack.enter_context(connection)
+        server.process.send_signal(signal.SIGTERM)
+        while _is_open(server.port):
+            pass
+        for child in behind:
+            os.kill(child, signal.SIGCONT)
+        code, errors = server.wait()
+
+    assert code == 0
+    assert "connection_dropped" not in errors
+    _wait_until_gone(behind)
+
+
+def test_who_connects_waits_while_no_more_files_can_be_opened(server: ServerProcess) -> None:
+    with _no_more_files(server.process.pid):
+        client = socket.create_connection(("127.0.0.1", server.port), timeout=END_S)
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")
+        while "accept_failed" not in server.errors_so_far():
+            pass
+    with client:
+        answer = client.recv(12)
+    code, errors = server.end()
+
+    assert answer == b"HTTP/1.1 200"
+    assert code == 0
+    assert all(json.loads(line) for line in errors.splitlines())
+
+
+def test_a_connection_that_a_process_could_not_take_counts_as_closed(server: ServerProcess) -> None:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(httpx.Client(timeout=END_S)) for _ in range(9)]
+        _process_of(clients[0], server)  # the leader's; the next one is not
+        with _no_more_files(_children(server)[0]), pytest.raises(httpx.TransportError):
+            _process_of(clients[1], server)
+        names = [_process_of(client, server) for client in clients]
+    _, errors = server.end()
+
+    assert sorted(Counter(names).values()) == [3, 3, 3]
+    assert errors.count("connection_dropped") == 1
 
 
 def test_no_process_is_ready_while_the_service_drains(repository: Path) -> None:
