@@ -6,12 +6,13 @@ Defaults are the constants of the authors' code for Oval-dSprites (arXiv 1902.01
 import difflib
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from training.errors import ConfigError
 from training.schedules import Schedule
@@ -44,6 +45,14 @@ class DataConfig(Section):
     factors: Path | None = None
     on_broken: Literal["fail", "skip"] = "fail"
     holdout: float = Field(default=0.0, ge=0, lt=1)
+
+    @field_validator("path", "factors")
+    @classmethod
+    def _name_in_utf8(cls, path: Path | None) -> Path | None:
+        """A configuration is UTF-8 and could not say the name."""
+        if path is not None and any("\ud800" <= character <= "\udfff" for character in str(path)):
+            raise ValueError(f"a path is a name in UTF-8: got {os.fsencode(path)!r}; rename it")
+        return path
 
 
 class ModelConfig(Section):
@@ -249,10 +258,15 @@ def config_toml(config: Config) -> str:
     for section, values in config.model_dump(mode="json", exclude_none=True).items():
         lines += [
             f"[{section}]",
-            *(f"{key} = {json.dumps(value)}" for key, value in values.items()),
+            *(f"{key} = {_toml_value(value)}" for key, value in values.items()),
         ]
         lines.append("")
     return "\n".join(lines)
+
+
+def _toml_value(value: Any) -> str:
+    """JSON is TOML but for two things: escapes are whole characters, and DEL is one of them."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _apply(override: str, tables: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Configuration: what is read, what is refused, and with which words."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,18 @@ def test_defaults_are_the_authors_constants_for_oval_dsprites() -> None:
     assert paper == Config()
 
 
-def test_config_toml_reads_back_to_an_equal_config(tmp_path: Path) -> None:
-    schedules = {"objective": {"tc_weight": [[0, 1], [10, 2.5]]}, "data": {"path": 'a "b".npz'}}
+@pytest.mark.parametrize("data_path", ['a "b".npz', "\\d ☃\t漢字", "😀/é.npy", "\x7f\x01"])
+def test_config_toml_reads_back_to_an_equal_config(tmp_path: Path, data_path: str) -> None:
+    schedules = {"objective": {"tc_weight": [[0, 1], [10, 2.5]]}, "data": {"path": data_path}}
     config = parse_config(schedules, origin="test")
     path = tmp_path / "config.toml"
-    path.write_text(config_toml(config))
+    path.write_bytes(config_toml(config).encode())
     assert load_config(path) == config
+
+
+def test_path_that_is_no_utf_8_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"a path is a name in UTF-8: got b'M\\xfcll'; rename"):
+        parse_config({"data": {"path": os.fsdecode(b"M\xfcll")}}, origin="test")
 
 
 @pytest.mark.parametrize(
