@@ -64,8 +64,8 @@ class Settings(DeviceSettings, SafetySettings):
     )
     default_model: str | None = Field(
         None,
-        description="Model that answers when a request names none; unset: the first by name. "
-        "A name that is not in the repository ends the start.",
+        description="Model that answers when a request names none; unset: the first by name "
+        "of those that are ready. A name that is not in the repository ends the start.",
     )
     public_keys: Annotated[tuple[Path, ...], NoDecode] = Field(
         (),

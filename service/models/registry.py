@@ -83,7 +83,7 @@ class Registry:
 
     Args:
         load: turns a found folder into a model; called in a thread, raises `ServiceError`.
-        default_model: answers when no name is given; None is the first by name.
+        default_model: answers when no name is given; None is the first by name that is ready.
         linger_s: how long a version that was replaced or removed still takes work, so that
             requests that hold it can finish; the longest request time-out is right.
         on_change: called after each change of state.
@@ -126,8 +126,11 @@ class Registry:
 
     @property
     def default_name(self) -> str:
-        """The name that answers when none is given; empty when there is no model at all."""
-        return self._default_model or next(iter(self.names()), "")
+        """The name that answers when none is given; empty when there is no model at all.
+
+        A model that comes while others answer is the default once it can answer, and not before.
+        """
+        return self._default_in(self._tables)
 
     def names(self) -> list[str]:
         """Every known model, whatever its state."""
@@ -177,7 +180,9 @@ class Registry:
                 self._slots.setdefault(version.key, _Slot(version))
             slots = {version.key: self._slots[version.key] for version in changed}
             self._publish()
-            for version in sorted(changed, key=lambda version: -version.version):
+            highest = dict(sorted(slots))
+            order = sorted(changed, key=lambda one: (highest[one.name] - one.version, one.name))
+            for version in order:
                 if not self._closed:
                     await self._load_version(version)
             failed = {key: slot.error for key, slot in slots.items() if slot.error}
@@ -250,10 +255,15 @@ class Registry:
             model = self._slots[key].model
             if model is not None:
                 tables.exact[key] = tables.latest[key[0]] = model
-        if self.default_name in tables.latest:
-            tables.latest[None] = tables.latest[self.default_name]
+        default = self._default_in(tables)
+        if default in tables.latest:
+            tables.latest[None] = tables.latest[default]
         self._tables = tables
         self._on_change()
+
+    def _default_in(self, tables: _Tables) -> str:
+        ready = sorted(name for name in tables.latest if name is not None)
+        return self._default_model or next(iter(ready or self.names()), "")
 
     def _owner(self, name: str | None) -> str:
         return self.default_name if name is None else name

@@ -85,6 +85,26 @@ async def test_app_refuses_a_bad_version_under_load_and_counts_it(
     assert (ready, state) == (True, "failed")
 
 
+async def test_app_goes_on_with_its_default_model_while_a_bad_one_is_first_by_name(
+    start_service: StartService, root: Path
+) -> None:
+    async with start_service(model_repository=(root,), repository_poll_s=0.01) as started:
+        load = Load(started.client)
+        bad = write_tiny_model(root / ".incoming/1", name="apples")
+        (bad / "decoder.onnx").write_bytes(b"tampered")
+        bad.parent.rename(root / "apples")
+        refused = 'rfvae_model_loads_total{model="apples",outcome="refused"} 1.0'
+        while refused not in (await started.client.get("/metrics")).text:
+            await asyncio.sleep(0)
+        ready = await _ready(started)
+        models = (await started.client.get("/models")).json()
+        await load.stop()
+
+    assert set(load.answers) == {(200, "1")}
+    assert ready
+    assert models["default_model"] == "tiny"
+
+
 async def test_app_starts_with_the_versions_that_are_sound(
     start_service: StartService, root: Path
 ) -> None:
