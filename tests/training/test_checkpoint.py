@@ -48,11 +48,22 @@ def checkpoint(run_dir: Path, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("stop", [1, 4, 6])
+# All that a state can hold beside: turned axes, a learned prior, a gate that waits until step 26.
+FULL: dict[str, dict[str, object]] = {
+    "relevance": {"frozen_steps": 1, "wait_steps": 25, "wait_kl": 1e6, "learning_rate": 0.1},
+    "optimizer": {"learning_rate": 1e-3, "rotation_learning_rate": 1e-2},
+    "objective": {"tc_weight": [[0, 1], [30, 31]], "prior": "gated-gamma"},
+    "run": {"steps": 30, "log_every": 20},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "stop"), [({}, 1), ({}, 4), ({}, 6), (FULL, 9), (FULL, 25), (FULL, 28)]
+)
 def test_restored_state_goes_on_to_the_same_bits_as_an_unbroken_run(
-    tmp_path: Path, make_config: MakeConfig, stop: int
+    tmp_path: Path, make_config: MakeConfig, changes: dict[str, dict[str, object]], stop: int
 ) -> None:
-    config = make_config()
+    config = make_config(**changes)
     path = tmp_path / "checkpoint.safetensors"
     save_checkpoint(path, trained(config, until=stop), config=config)
     loaded = read_checkpoint(path)

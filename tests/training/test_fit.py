@@ -153,6 +153,21 @@ def test_fixed_mask_keeps_nuisance_dimensions_from_the_discriminator(
     assert [bool(row.any()) for row in gradient[:4]] == [True, False, True, False]
 
 
+def test_gate_feels_the_total_correlation(make_config: MakeConfig) -> None:
+    """d TC / d a_j = r_j (1 - r_j) mean_i z_ij d(D_0 - D_1)_i / d(r z)_ij."""
+    config = make_config(relevance={"initial_spread": 1.0})
+    state, images = start(config)
+    terms, codes = terms_of(state, some_images(images), config)
+    (found,) = torch.autograd.grad(terms.total_correlation, state.gate.relevance_logits)
+    relevance, z = state.gate.relevance().detach(), codes.z.detach()
+    relevant_z = (relevance * z).requires_grad_()
+    logits = state.discriminator(relevant_z)
+    (slopes,) = torch.autograd.grad((logits[:, 0] - logits[:, 1]).mean(), relevant_z)
+    wanted = relevance * (1 - relevance) * (z * slopes).sum(dim=0)  # (latent_dim,)
+    assert bool((wanted != 0).all())
+    torch.testing.assert_close(found, wanted)
+
+
 def test_fixed_gate_has_no_sparsity_and_no_entropy_and_never_moves(
     make_config: MakeConfig,
 ) -> None:
