@@ -16,7 +16,7 @@ from rich.console import Console
 from training.checkpoint import read_checkpoint, restore
 from training.config import Config, config_toml
 from training.data import ImageSource, notes_on, open_images, require_enough
-from training.data.standardization import standardization_of
+from training.data.standardization import Standardization, standardization_of
 from training.errors import ConfigError, DataError, RunError, TrainingError
 from training.fit import Hooks, fit, new_state
 from training.location import Locations, located, locations_of
@@ -77,7 +77,12 @@ def resume_run(run_dir: Path, *, steps: int | None, console: Console) -> str:
         )
     ranks, device = join(config, console)
     console = console if ranks.rank == 0 else Console(quiet=True)
-    images = _open_images(config, console, locations=info.get("data_paths", {}))
+    images = _open_images(
+        config,
+        console,
+        locations=info.get("data_paths", {}),
+        standardization=Standardization.of_run(info["data"]),
+    )
     _require_same_images(info, images)
     state = _state(config, checkpoint.image_shape, ranks, device)
     restore(state, checkpoint)
@@ -187,9 +192,13 @@ def choose_device(config: Config, console: Console) -> torch.device:
 
 
 def _open_images(
-    config: Config, console: Console, *, locations: Locations | None = None
+    config: Config,
+    console: Console,
+    *,
+    locations: Locations | None = None,
+    standardization: Standardization | None = None,
 ) -> ImageSource:
-    images = open_images(located(config.data, locations or {}))
+    images = open_images(located(config.data, locations or {}), standardization=standardization)
     require_enough(images, config.data)
     origin = "drawn by this program" if images.source == "procedural" else f"{config.data.path}"
     shape = images.image_shape

@@ -10,7 +10,7 @@ from training.data.image_folder import ImageFolder, image_files, looks_gray
 from training.data.parts import Part, split_indices, whole_source
 from training.data.public_files import PUBLIC
 from training.data.source import ImageSource
-from training.data.standardization import Standardization
+from training.data.standardization import Doubles, Standardization
 from training.data.stored_images import RANGES, StoredImages
 from training.data.tables import Vectors, read_factor_table
 from training.errors import DataError
@@ -132,14 +132,15 @@ def _open_dsprites(config: DataConfig, path: Path) -> DspritesFile:
 def _open_vectors(
     config: DataConfig, path: Path, standardization: Standardization | None
 ) -> Vectors:
-    return Vectors(
-        path.stem,
-        path,
-        key=config.key,
-        columns=config.columns,
-        standardize=config.standardize,
-        standardization=standardization,
-    )
+    def standardize(columns: tuple[str, ...], values: Doubles) -> Standardization:
+        if standardization is not None:
+            return standardization
+        kept = split_indices(len(values), config.holdout)[0].numpy()
+        if not config.standardize or not len(kept):
+            return Standardization.none(columns)
+        return Standardization.of_values(columns, values[kept])  # Held-out rows decide nothing.
+
+    return Vectors(path.stem, path, key=config.key, columns=config.columns, standardize=standardize)
 
 
 def _open_any(config: DataConfig, path: Path) -> ImageFolder | StoredImages:

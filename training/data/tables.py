@@ -21,6 +21,7 @@ VECTOR_SUFFIXES = (".csv", ".npy", ".npz", ".parquet")
 FILE_COLUMN = "file"
 OTHER_SEPARATORS = (";", "\t", "|")
 Cells = list[list[str]]
+Standardize = Callable[[tuple[str, ...], NDArray[np.float64]], Standardization]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class NumberTable:
     values: NDArray[np.float64]
 
 
+def _unchanged(columns: tuple[str, ...], values: NDArray[np.float64]) -> Standardization:
+    del values
+    return Standardization.none(columns)
+
+
 class Vectors:
     """A vector source: `images` gives rows (batch, n_columns) of a table.
 
@@ -39,8 +45,8 @@ class Vectors:
         path: CSV with a header, npy, npz or Parquet.
         key: Array of an npz file.
         columns: The ones to take; all by default.
-        standardize: Give each column mean 0 and standard deviation 1; `standardization` says how.
-        standardization: That of the run that is looked at, in the place of the table's own.
+        standardize: From names and values (n_rows, n_columns) of the columns to what each is
+            shifted and divided by.
     """
 
     source = "file"
@@ -52,15 +58,12 @@ class Vectors:
         *,
         key: str | None = None,
         columns: Sequence[str] | None = None,
-        standardize: bool = False,
-        standardization: Standardization | None = None,
+        standardize: Standardize = _unchanged,
     ) -> None:
         self.name = name
         self._path = path
         table = _chosen(_read_numbers(path, key), columns, path=path)
-        if standardization is None:
-            make = Standardization.of_values if standardize else _unchanged
-            standardization = make(table.columns, table.values)
+        standardization = standardize(table.columns, table.values)
         self.standardization = standardization
         self._rows = standardization.standardized(table.values)
         self.n_images = len(self._rows)
@@ -76,11 +79,6 @@ class Vectors:
         if self._rows.device != indices.device:
             self._rows = self._rows.to(indices.device)
         return self._rows[indices]
-
-
-def _unchanged(columns: tuple[str, ...], values: NDArray[np.float64]) -> Standardization:
-    del values
-    return Standardization.none(columns)
 
 
 def read_factor_table(

@@ -50,6 +50,14 @@ def test_vectors_standardized_say_how(tmp_path: Path) -> None:
     np.testing.assert_allclose(source.standardization.restored(rows), VALUES, atol=1e-5)
 
 
+def test_rows_that_are_held_out_do_not_decide_how_vectors_are_standardized(tmp_path: Path) -> None:
+    source = opened(write(tmp_path / "t.csv"), standardize=True, holdout=0.25)
+    assert source.n_images == 15
+    rows = source.images(torch.arange(15)).double()
+    torch.testing.assert_close(rows.mean(dim=0), torch.zeros(3).double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(rows.std(dim=0, correction=0), torch.ones(3).double())
+
+
 def test_vectors_take_chosen_columns_in_order(tmp_path: Path) -> None:
     source = opened(write(tmp_path / "t.parquet"), columns=("c", "a"))
     np.testing.assert_allclose(source.images(EVERY).numpy(), VALUES[:, [2, 0]], rtol=1e-6)
