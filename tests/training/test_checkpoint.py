@@ -16,7 +16,7 @@ from training.checkpoint import load_model, read_checkpoint, restore, save_check
 from training.config import Config
 from training.data import open_images
 from training.errors import CheckpointError, RunError
-from training.fit import Hooks, fit, new_state
+from training.fit import Hooks, Record, fit, new_state
 from training.runs import start_run
 from training.state import TrainingState, state_tensors
 
@@ -75,6 +75,23 @@ def test_restored_state_goes_on_to_the_same_bits_as_an_unbroken_run(
     unbroken = state_tensors(trained(config, until=config.run.steps))
     found = state_tensors(state)
     assert [name for name in unbroken if not torch.equal(unbroken[name], found[name])] == []
+
+
+def test_log_line_after_a_resume_is_the_mean_of_all_its_steps(
+    tmp_path: Path, make_config: MakeConfig
+) -> None:
+    config = make_config(run={"steps": 6, "log_every": 3})
+    path = tmp_path / "checkpoint.safetensors"
+    save_checkpoint(path, trained(config, until=5), config=config)
+    images, losses = open_images(config.data), []
+    for stop in (0, 5):
+        state = new_state(config, (1, 32, 32), device=CPU)
+        if stop:
+            restore(state, read_checkpoint(path))
+        records: list[Record] = []
+        fit(state, images, config=config, hooks=Hooks(logged=records.append))
+        losses.append(records[-1]["loss"])
+    assert losses[0] == losses[1]
 
 
 def test_checkpoint_holds_every_part_of_the_state(run_dir: Path) -> None:
