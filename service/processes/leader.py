@@ -47,6 +47,7 @@ from service.settings import Settings
 from service.welcome import welcome
 
 LAST_S: Final = 10.0  # beyond the grace time; then a process is killed
+ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 REST_S: Final = 1.0  # until the next look at who wants to connect, when no more files can be opened
 
 
@@ -153,7 +154,7 @@ def serve_in_processes(
         return Worker(number, shared, verified, others, closed, announce)
 
     def follow(number: int, far: Ends, foreign: list[Ends]) -> None:
-        for one in (signal.SIGTERM, signal.SIGINT):  # a terminal sends them to all processes
+        for one in ENDING:  # a terminal sends them to all processes
             signal.signal(one, signal.SIG_IGN)
         listener.close()
         for end in foreign:
@@ -161,9 +162,18 @@ def serve_in_processes(
         follower = Follower(far)
         follower.run(lambda: make_worker(number, follower.counts_of_others))
 
+    early = _note_signals()
     others = _start_others(processes, follow)
-    leader = _Leader(settings, listener, others, closed)
-    leader.run(make_worker(0, leader.counts_of_others if others else None))
+    leader = _Leader(settings, listener, others, closed, early)
+    leader.run(lambda: make_worker(0, leader.counts_of_others if others else None))
+
+
+def _note_signals() -> list[int]:
+    """Those that come before the loop can mind them, when the others may have been started."""
+    noted: list[int] = []
+    for one in ENDING:
+        signal.signal(one, lambda number, frame: noted.append(number))
+    return noted
 
 
 def _start_others(processes: int, follow: Callable[[int, Ends, list[Ends]], None]) -> list[_Other]:
@@ -190,12 +200,18 @@ class _Leader:
     """
 
     def __init__(
-        self, settings: Settings, listener: socket.socket, others: list[_Other], closed: Closed
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        others: list[_Other],
+        closed: Closed,
+        early: list[int],
     ) -> None:
         self._settings = settings
         self._listener = listener
         self._others = others
         self._closed = closed
+        self._early = early
         self._peers: list[Peer] = []
         self._given = [0] * (1 + len(others))
         self._settled: set[int] = set()
@@ -205,14 +221,15 @@ class _Leader:
         self._asking = asyncio.Lock()
         self._answering: set[asyncio.Task[None]] = set()
 
-    def run(self, worker: Worker) -> None:
+    def run(self, make_worker: Callable[[], Worker]) -> None:
         """Returns when every process has ended.
 
         Raises:
             ServiceError: one of them failed.
         """
-        self._peers = [_Own(worker), *self._others]
         try:
+            worker = make_worker()
+            self._peers = [_Own(worker), *self._others]
             worker.run(lambda: self._lead(worker))
         finally:
             for other in self._others:
@@ -226,9 +243,12 @@ class _Leader:
 
     async def _lead(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._terminate)
-        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        on_signal = dict(zip(ENDING, (self._terminate, self._interrupt), strict=True))
+        for one, obey in on_signal.items():
+            loop.add_signal_handler(one, obey)
         self._listen()
+        for number in self._early:
+            on_signal[signal.Signals(number)]()
         starting = asyncio.create_task(self._await_own(worker))
         await asyncio.gather(worker.serve(), *(self._follow(other) for other in self._others))
         starting.cancel()  # it waits for ever when the service ended before its models were loaded

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import httpx
 import pytest
 
 from tests.service.conftest import as_file, picture
-from tests.service.process import END_S, ServerProcess, serve
+from tests.service.process import COMMAND, END_S, ServerProcess, environment, serve
 
 GOOD = as_file(picture())
 PNG = {"Content-Type": "image/png"}
@@ -32,8 +33,7 @@ def server(repository: Path) -> Iterator[ServerProcess]:
         yield started
 
 
-def _children(server: ServerProcess) -> list[int]:
-    pid = server.process.pid
+def _children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
@@ -79,7 +79,7 @@ def _value(server: ServerProcess, series: str) -> float:
 def test_welcome_comes_once_and_says_how_many_processes(server: ServerProcess) -> None:
     assert server.welcome.count("rfvae 0") == 1
     assert "in each of 3 processes" in server.welcome
-    assert len(_children(server)) == 2
+    assert len(_children(server.process.pid)) == 2
 
 
 def test_connections_go_to_the_process_with_the_fewest(server: ServerProcess) -> None:
@@ -122,7 +122,7 @@ def test_scrapes_at_the_same_time_are_all_answered(server: ServerProcess) -> Non
 
 
 def test_a_process_that_is_stuck_fails_the_scrape_and_is_named(server: ServerProcess) -> None:
-    stuck = _children(server)[0]
+    stuck = _children(server.process.pid)[0]
     with httpx.Client() as client:
         client.get(f"{server.url}/livez")  # the first connection is the leader's
         os.kill(stuck, signal.SIGSTOP)
@@ -140,7 +140,7 @@ def test_a_process_that_is_stuck_fails_the_scrape_and_is_named(server: ServerPro
 def test_a_signal_to_every_process_ends_the_service_well(
     server: ServerProcess, number: signal.Signals
 ) -> None:
-    children = _children(server)
+    children = _children(server.process.pid)
     for child in children:  # as a terminal or systemd does
         os.kill(child, number)
     code, errors = server.end(number)
@@ -150,8 +150,30 @@ def test_a_signal_to_every_process_ends_the_service_well(
     _wait_until_gone(children)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_processes_that_have_just_started_ends_them(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0", "--processes", "3"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(RFVAE_DRAIN_S="0"),
+    ) as process:
+        while len(children := _children(process.pid)) < 2:
+            pass
+        for pid in [*children, process.pid]:
+            os.kill(pid, number)
+        try:
+            _, errors = process.communicate(timeout=END_S)
+        finally:
+            process.kill()
+
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+    _wait_until_gone(children)
+
+
 def test_a_process_that_is_behind_is_told_of_the_end(server: ServerProcess) -> None:
-    behind = _children(server)
+    behind = _children(server.process.pid)
     with ExitStack() as stack:
         for child in behind:
             os.kill(child, signal.SIGSTOP)
@@ -189,7 +211,7 @@ def test_a_connection_that_a_process_could_not_take_counts_as_closed(server: Ser
     with ExitStack() as stack:
         clients = [stack.enter_context(httpx.Client(timeout=END_S)) for _ in range(9)]
         _process_of(clients[0], server)  # the leader's; the next one is not
-        with _no_more_files(_children(server)[0]), pytest.raises(httpx.TransportError):
+        with _no_more_files(_children(server.process.pid)[0]), pytest.raises(httpx.TransportError):
             _process_of(clients[1], server)
         names = [_process_of(client, server) for client in clients]
     _, errors = server.end()
@@ -213,7 +235,7 @@ def test_no_process_is_ready_while_the_service_drains(repository: Path) -> None:
 
 
 def test_a_process_that_dies_ends_the_service_and_is_named(server: ServerProcess) -> None:
-    victim, other = _children(server)
+    victim, other = _children(server.process.pid)
     os.kill(victim, signal.SIGKILL)
     code, errors = server.wait()
 
@@ -224,7 +246,7 @@ def test_a_process_that_dies_ends_the_service_and_is_named(server: ServerProcess
 
 
 def test_the_others_end_when_the_leader_is_killed(server: ServerProcess) -> None:
-    children = _children(server)
+    children = _children(server.process.pid)
     server.process.kill()
     server.process.wait(END_S)
 
