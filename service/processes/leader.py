@@ -47,7 +47,7 @@ from service.settings import Settings
 from service.welcome import welcome
 
 LAST_S: Final = 10.0  # beyond the grace time; then a process is killed
-ENDING: Final = (signal.SIGTERM, signal.SIGINT)
+ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 REST_S: Final = 1.0  # until the next look at who wants to connect, when no more files can be opened
 
 
@@ -172,7 +172,8 @@ def _note_signals() -> list[int]:
     """Those that come before the loop can mind them, when the others may have been started."""
     noted: list[int] = []
     for one in ENDING:
-        signal.signal(one, lambda number, frame: noted.append(number))
+        if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN:  # as `nohup` leaves it
+            signal.signal(one, lambda number, frame: noted.append(number))
     return noted
 
 
@@ -195,8 +196,9 @@ def _start_others(processes: int, follow: Callable[[int, Ends, list[Ends]], None
 class _Leader:
     """Accepts, hands over and ends.
 
-    SIGTERM: not ready at once, `drain_s` later no new connections, accepted requests finish within
-    `grace_s`. Ctrl-C skips the wait; a second one skips the rest.
+    SIGTERM, or SIGHUP as its terminal closes: not ready at once, `drain_s` later no new
+    connections, accepted requests finish within `grace_s`. Ctrl-C skips the wait; a second one
+    skips the rest.
     """
 
     def __init__(
@@ -243,9 +245,10 @@ class _Leader:
 
     async def _lead(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()
-        on_signal = dict(zip(ENDING, (self._terminate, self._interrupt), strict=True))
+        on_signal = dict.fromkeys(ENDING, self._terminate) | {signal.SIGINT: self._interrupt}
         for one, obey in on_signal.items():
-            loop.add_signal_handler(one, obey)
+            if signal.getsignal(one) != signal.SIG_IGN:
+                loop.add_signal_handler(one, obey)
         self._listen()
         for number in self._early:
             on_signal[signal.Signals(number)]()

@@ -11,8 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-# Whoever starts the tests in the background of a script has the interrupt ignored; so would we.
-_INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+# Whoever starts the tests in the background of a script has signals ignored; so would we.
+_INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+)
 COMMAND = [sys.executable, "-c", f"{_INTERRUPTIBLE}; from service.cli import main; main()"]
 END_S = 30
 

@@ -136,7 +136,7 @@ def test_a_process_that_is_stuck_fails_the_scrape_and_is_named(server: ServerPro
     assert (alive, later) == (200, 200)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_every_process_ends_the_service_well(
     server: ServerProcess, number: signal.Signals
 ) -> None:
