@@ -68,7 +68,7 @@ def settings_table() -> Iterator[str]:
     for name, field in sorted(Settings.model_fields.items()):
         cells = (
             f"`{ENV_PREFIX}{name.upper()}`",
-            _shown(field.default),
+            _shown(None if field.default_factory else field.default),
             _range(field),
             unit_of(name, field),
             field.description or "",

@@ -16,6 +16,7 @@ from service.safety import SafetySettings
 ENV_PREFIX = "RFVAE_"
 _OTEL_MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 BUNDLED = Path(__file__).parent / "bundled"
+BUNDLED_DEFAULT = "color-oval-dsprites"  # color shows best what a factor is
 
 
 class SettingsError(ValueError):
@@ -26,6 +27,10 @@ def _require_folders(folders: tuple[Path, ...]) -> tuple[Path, ...]:
     if not folders:
         raise ValueError("must name at least one folder; got none")
     return folders
+
+
+def _default_model(repository: tuple[Path, ...] | None) -> str | None:
+    return BUNDLED_DEFAULT if repository == (BUNDLED,) else None
 
 
 class Settings(DeviceSettings, SafetySettings):
@@ -63,9 +68,10 @@ class Settings(DeviceSettings, SafetySettings):
         )
     )
     default_model: str | None = Field(
-        None,
+        default_factory=lambda earlier: _default_model(earlier.get("model_repository")),
         description="Model that answers when a request names none; unset: the first by name "
-        "of those that are ready. A name that is not in the repository ends the start.",
+        f"of those that are ready, of the bundled ones `{BUNDLED_DEFAULT}`. A name that is not in "
+        "the repository ends the start.",
     )
     public_keys: Annotated[tuple[Path, ...], NoDecode] = Field(
         (),

@@ -23,6 +23,13 @@ def test_settings_default_to_loopback_and_the_bundled_models() -> None:
     assert settings.model_repository == (BUNDLED,)
 
 
+def test_the_color_model_is_the_default_of_the_bundled_ones_only() -> None:
+    assert load_settings().default_model == "color-oval-dsprites"
+    assert (BUNDLED / "color-oval-dsprites").is_dir()
+    assert load_settings(model_repository=(BUNDLED, "/mine")).default_model is None
+    assert load_settings(default_model="oval-dsprites").default_model == "oval-dsprites"
+
+
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RFVAE_MAX_STEPS", "21")
     monkeypatch.setenv("RFVAE_MODEL_REPOSITORY", os.pathsep.join(["/a", "/b"]))
