@@ -127,7 +127,7 @@ class Guard:
         """Stops the work if it is time to, else says in `due_s` when to look again."""
         self.due_s = self._end_s
         if now_s >= self._end_s:
-            self._stop(DeadlineExceeded() if self.body_read else RequestTimeout(_LATE_BODY))
+            self._stop(DeadlineExceeded() if self.body_read else self._late_body(now_s))
         elif self.body_read:
             self._watcher = self._watcher or self._loop.create_task(self._watch())
         elif now_s >= self._body_end_s():
@@ -140,6 +140,14 @@ class Guard:
     def _body_end_s(self) -> float:
         pace = self._pace
         return self._start_s + pace.timeout_s + self.received_bytes / pace.least_bytes_per_s
+
+    def _late_body(self, now_s: float) -> ServiceError:
+        """What a body has missed that is not here at the deadline: the body time-out, if both."""
+        pace = self._pace
+        is_slow = self.received_bytes < (now_s - self._start_s) * pace.least_bytes_per_s
+        if is_slow and now_s >= self._start_s + pace.timeout_s:
+            return RequestTimeout(self._too_slow())
+        return DeadlineExceeded(_LATE_BODY)
 
     def _too_slow(self) -> str:
         pace = self._pace

@@ -160,13 +160,30 @@ async def test_app_frees_the_place_of_a_caller_that_leaves(
     assert 'rfvae_rejected_total{reason="client_gone"} 3.0' in metrics
 
 
-async def test_app_gives_up_on_a_body_that_never_ends(start_service: StartService) -> None:
-    async def never_ends() -> Any:
-        yield b"\x89PNG"
-        await asyncio.Event().wait()
+async def _never_ends() -> Any:
+    yield b"\x89PNG"
+    await asyncio.Event().wait()
 
-    async with start_service(request_timeout_ms=40) as started:
-        answer = await started.client.post("/encode", content=never_ends(), headers=PNG)
+
+@pytest.mark.parametrize(
+    ("settings", "headers"),
+    [({"request_timeout_ms": 40}, {}), ({}, {"X-Request-Timeout-Ms": "40"})],
+)
+async def test_app_keeps_the_deadline_of_a_request_whose_body_never_ends(
+    start_service: StartService, settings: dict[str, Any], headers: dict[str, str]
+) -> None:
+    async with start_service(**settings) as started:
+        answer = await started.client.post("/encode", content=_never_ends(), headers=PNG | headers)
+        metrics = (await started.client.get("/metrics")).text
+
+    assert answer.status_code == 504
+    assert answer.json()["type"] == "urn:rfvae:problem:deadline-exceeded"
+    assert 'rfvae_rejected_total{reason="deadline"} 1.0' in metrics
+
+
+async def test_app_gives_up_on_a_body_that_never_ends(start_service: StartService) -> None:
+    async with start_service(body_timeout_s=0.04) as started:
+        answer = await started.client.post("/encode", content=_never_ends(), headers=PNG)
 
     assert answer.status_code == 408
     assert answer.json()["type"] == "urn:rfvae:problem:request-timeout"

@@ -46,9 +46,16 @@ async def test_guard_ends_work_at_the_deadline() -> None:
         await _wait(_never, 0.01)
 
 
-async def test_guard_ends_a_body_that_is_too_slow_as_a_request_timeout() -> None:
-    with pytest.raises(RequestTimeout, match="the whole body must arrive"):
+async def test_guard_ends_a_body_that_is_not_here_at_the_deadline() -> None:
+    with pytest.raises(DeadlineExceeded, match=r"the whole body .* raise `X-Request-Timeout-Ms`"):
         await _wait(_never, 0.01, body_read=False)
+
+
+async def test_guard_names_the_body_timeout_when_the_deadline_comes_with_it() -> None:
+    pace = BodyPace(timeout_s=0.1, least_bytes_per_s=1000)
+
+    with pytest.raises(RequestTimeout, match=r"RFVAE_BODY_TIMEOUT_S"):
+        await _wait(_never, 0.1, body_read=False, received_bytes=20, pace=pace)
 
 
 async def test_guard_ends_a_body_that_comes_too_slowly_before_the_deadline() -> None:
@@ -62,7 +69,7 @@ async def test_guard_ends_a_body_that_comes_too_slowly_before_the_deadline() -> 
 async def test_guard_gives_a_long_body_the_time_that_its_rate_earned() -> None:
     pace = BodyPace(timeout_s=0.001, least_bytes_per_s=1000)
 
-    with pytest.raises(RequestTimeout, match="the request's deadline"):
+    with pytest.raises(DeadlineExceeded, match="the request's deadline"):
         await _wait(_never, 0.1, body_read=False, received_bytes=60_000, pace=pace)
 
 
@@ -85,7 +92,7 @@ async def test_guard_does_not_read_beside_a_body_that_is_still_coming() -> None:
         reads.append(1)
         return {"type": "http.disconnect"}
 
-    with pytest.raises(RequestTimeout):
+    with pytest.raises(DeadlineExceeded):
         await _wait(receive, 0.2, body_read=False)
 
     assert reads == []
@@ -149,5 +156,5 @@ def test_guard_timer_serves_a_second_event_loop() -> None:
             await (asyncio.sleep(0) if timeout_s > 1 else asyncio.Event().wait())
 
     asyncio.run(wait(60.0))
-    with pytest.raises(RequestTimeout):
+    with pytest.raises(DeadlineExceeded):
         asyncio.run(wait(0.06))
