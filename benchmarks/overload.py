@@ -33,7 +33,11 @@ MIB = 2**20
 
 @dataclass
 class Seen:
-    """What came back, by status; times in seconds from the moment a request was due."""
+    """What came back, by status; times in seconds from the moment a request was begun.
+
+    How much later than due that was is the generator's own lag: on fast cores the service refuses
+    more than a client in Python can send.
+    """
 
     times_s: dict[int, list[float]] = field(default_factory=dict)
     lags_s: list[float] = field(default_factory=list)  # of the generator itself
@@ -64,15 +68,16 @@ class Generator:
         self.seen = Seen()
 
     async def ask(self, due_s: float) -> None:
-        """One request; its time counts from when it was due."""
-        self.seen.lags_s.append(time.monotonic() - due_s)
+        """One request that was due at `due_s`."""
+        begun_s = time.monotonic()
+        self.seen.lags_s.append(begun_s - due_s)
         try:
             reader, writer = await self._connection()
             status, closes = await self._exchange(reader, writer)
         except (OSError, asyncio.IncompleteReadError) as error:
             self.seen.failures[type(error).__name__] += 1
             return
-        self.seen.add(status, time.monotonic() - due_s)
+        self.seen.add(status, time.monotonic() - begun_s)
         if closes:
             writer.close()
         else:
