@@ -17,7 +17,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
     Raises:
         AddressError: the address cannot be listened on.
         SettingsError: other machines reach the address, and no API keys were set.
-        ServiceError: the models cannot be loaded, or one of several processes died.
+        ServiceError: the models cannot be loaded, or one of several processes died or hangs.
     """
     keep_few_arenas()
     listener = bind(settings.host, settings.port)

@@ -13,6 +13,7 @@ from service.observability.merging import Snapshot
 from service.processes.link import (
     ASK,
     AT_ONCE,
+    BEAT,
     CONNECTION,
     COUNTS,
     FAILED,
@@ -91,6 +92,8 @@ class Follower:
             kind, content = frame
             if kind == ASK:
                 write_frame(writer, COUNTS, worker.counts())
+            elif kind == BEAT:
+                write_frame(writer, BEAT)
             elif kind == COUNTS and self._answer is not None and not self._answer.done():
                 self._answer.set_result(content)
 

@@ -1,8 +1,8 @@
 """The process that takes connections, and gives each to the process that has the fewest.
 
 It answers requests as the others do, and minds the signals for all of them; it may be the only one.
-A process that dies takes the service with it, as in a service of one: whoever started the service
-starts it again, and no counter runs backwards.
+A process that dies or hangs takes the service with it, as in a service of one: whoever started the
+service starts it again, and no counter runs backwards.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from service.processes.follower import ASK_S, Follower, read_counts
 from service.processes.link import (
     ASK,
     AT_ONCE,
+    BEAT,
     CONNECTION,
     COUNTS,
     CUT,
@@ -48,6 +49,8 @@ from service.welcome import welcome
 
 LAST_S: Final = 10.0  # beyond the grace time; then a process is killed
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+BEAT_S: Final = 5.0  # between two looks whether the others reply
+SILENT_BEATS: Final = 6  # so many without a reply, and a process is taken to hang
 REST_S: Final = 1.0  # until the next look at who wants to connect, when no more files can be opened
 
 
@@ -99,6 +102,7 @@ class _Other:
     writer: asyncio.StreamWriter | None = None
     counts: "asyncio.Future[bytes] | None" = None
     untold: bytes = b""  # commands that its socket has no room for yet
+    silent_beats: int = 0  # since its last reply
 
     def give(self, connection: socket.socket) -> bool:
         if self.untold:
@@ -130,6 +134,17 @@ class _Other:
             write_frame(self.writer, ASK)
         return self.counts
 
+    def beat(self) -> bool:
+        """Asks for a sign of life; False if it has given none for too long.
+
+        Beats are counted and not seconds, as there are none while the whole machine is paused.
+        """
+        if self.writer is not None:
+            if self.silent_beats == 0:
+                write_frame(self.writer, BEAT)
+            self.silent_beats += 1
+        return self.silent_beats <= SILENT_BEATS
+
 
 def serve_in_processes(
     settings: Settings,
@@ -142,7 +157,7 @@ def serve_in_processes(
     """Serves in so many processes, this one included, until a signal comes and all have ended.
 
     Raises:
-        ServiceError: the models cannot be loaded, or one of the processes died.
+        ServiceError: the models cannot be loaded, or one of the processes died or hangs.
     """
     url, closed = url_of(listener), Closed(processes)
     shared = settings_of_worker(settings, processes)
@@ -250,6 +265,8 @@ class _Leader:
             if signal.getsignal(one) != signal.SIG_IGN:
                 loop.add_signal_handler(one, obey)
         self._listen()
+        if self._others:
+            loop.call_later(BEAT_S, self._beat)
         for number in self._early:
             on_signal[signal.Signals(number)]()
         starting = asyncio.create_task(self._await_own(worker))
@@ -312,6 +329,15 @@ class _Leader:
         for other in self._others:
             other.process.kill()
 
+    def _beat(self) -> None:
+        if self._stopped:  # from then on the grace time is the limit
+            return
+        for other in self._others:
+            if not other.beat():
+                other.process.kill()
+                self._fail(_silence(other.process))
+        asyncio.get_running_loop().call_later(BEAT_S, self._beat)
+
     async def _await_own(self, worker: Worker) -> None:
         failure = await worker.settled()
         if failure is None:
@@ -339,6 +365,8 @@ class _Leader:
             self._settle(other.number)
         elif kind == FAILED:
             self._fail(content.decode())
+        elif kind == BEAT:
+            other.silent_beats = 0
         elif kind == COUNTS and other.counts is not None and not other.counts.done():
             other.counts.set_result(content)
         elif kind == ASK:
@@ -369,6 +397,14 @@ class _Leader:
         if not all(answer.done() for answer in answers):
             return b"[]"
         return b"[%b]" % b",".join(answer.result() for answer in answers)
+
+
+def _silence(process: ForkProcess) -> str:
+    return (
+        f"each process of the service must reply within {SILENT_BEATS * BEAT_S:g} s; process "
+        f"{process.pid} did not, and was killed; its last log lines may say why; start the service "
+        "again"
+    )
 
 
 def _obituary(process: ForkProcess) -> str:

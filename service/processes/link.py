@@ -21,11 +21,12 @@ CUT: Final = b"k"  # do not wait for requests that are under way
 GONE: Final = b""  # what is read when the other side has ended
 AT_ONCE: Final = 16  # connections in one turn of the loop, which frees their places in between
 
-# Frames. `COUNTS` answers `ASK`, in both directions.
+# Frames. `COUNTS` answers `ASK`, in both directions; the leader's `BEAT` is answered by another.
 SETTLED: Final = b"s"  # the models of this process are loaded
 FAILED: Final = b"f"  # they could not be; why
 ASK: Final = b"a"
 COUNTS: Final = b"n"
+BEAT: Final = b"b"
 
 _HEAD: Final = struct.Struct("!cI")
 Frame = tuple[bytes, bytes]

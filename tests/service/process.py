@@ -16,8 +16,18 @@ _INTERRUPTIBLE = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
 )
-COMMAND = [sys.executable, "-c", f"{_INTERRUPTIBLE}; from service.cli import main; main()"]
 END_S = 30
+
+
+def command(before: str = "pass") -> list[str]:
+    """What runs `rfvae-serve`, after these statements."""
+    return [
+        *(sys.executable, "-c"),
+        f"{_INTERRUPTIBLE}; {before}; from service.cli import main; main()",
+    ]
+
+
+COMMAND = command()
 
 
 class ServerProcess:
@@ -51,11 +61,13 @@ class ServerProcess:
 
 
 @contextmanager
-def serve(repository: Path, *options: str, **settings: str) -> Iterator[ServerProcess]:
-    """Runs `rfvae-serve serve` on a free port until the block ends."""
+def serve(
+    repository: Path, *options: str, before: str = "pass", **settings: str
+) -> Iterator[ServerProcess]:
+    """Runs `rfvae-serve serve` on a free port, after some statements, until the block ends."""
     with TemporaryFile("w+") as errors:  # a pipe that nobody reads would stop a server that logs
         process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", "0", "--models", str(repository), *options],
+            [*command(before), "serve", "--port", "0", "--models", str(repository), *options],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

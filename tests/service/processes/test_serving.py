@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.processes import leader
 from tests.service.conftest import as_file, picture
 from tests.service.process import COMMAND, END_S, ServerProcess, environment, serve
 
@@ -25,6 +27,8 @@ REQUEST = (
     b"POST /encode HTTP/1.1\r\nHost: test\r\nContent-Type: image/png\r\n"
     b"Content-Length: %d\r\n\r\n" % len(GOOD)
 ) + GOOD
+BEAT_S = 0.5  # in place of seconds; more than a process that turns on a busy machine is late
+QUICK_BEATS = f"from service.processes import leader; leader.BEAT_S = {BEAT_S}"
 
 
 @pytest.fixture
@@ -243,6 +247,51 @@ def test_a_process_that_dies_ends_the_service_and_is_named(server: ServerProcess
     assert f"process {victim} ended by signal 9; it may have been out of memory" in errors
     assert "Traceback" not in errors
     _wait_until_gone([other])
+
+
+def test_a_process_that_hangs_ends_the_service_and_is_named(repository: Path) -> None:
+    with serve(repository, "--processes", "3", before=QUICK_BEATS) as server:
+        hung, other = _children(server.process.pid)
+        os.kill(hung, signal.SIGSTOP)
+        code, errors = server.wait()
+
+    assert code == 1
+    assert errors.count(f"must reply within 3 s; process {hung} did not, and was killed") == 1
+    assert "Traceback" not in errors
+    _wait_until_gone([hung, other])
+
+
+def test_a_process_that_keeps_the_lock_for_good_ends_the_service(repository: Path) -> None:
+    """Its loop no longer turns, though the process runs."""
+    keep = (
+        "import ctypes, os, signal; "
+        "signal.signal(signal.SIGUSR1, lambda *_: ctypes.PyDLL(None).pause())"
+    )
+    with serve(repository, "--processes", "2", before=f"{QUICK_BEATS}; {keep}") as server:
+        (hung,) = _children(server.process.pid)
+        os.kill(hung, signal.SIGUSR1)
+        code, errors = server.wait()
+
+    assert code == 1
+    assert f"process {hung} did not, and was killed" in errors
+    _wait_until_gone([hung])
+
+
+def test_a_service_that_is_paused_as_a_whole_goes_on(repository: Path) -> None:
+    with serve(repository, "--processes", "3", before=QUICK_BEATS) as server, httpx.Client() as one:
+        pids = [server.process.pid, *_children(server.process.pid)]
+        one.get(f"{server.url}/livez")  # the leader's; its loop turns
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        select.select([], [], [], 2 * leader.SILENT_BEATS * BEAT_S)  # real time must pass
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        answer = one.get(f"{server.url}/metrics", timeout=END_S)
+        code, errors = server.end()
+
+    assert answer.status_code == 200
+    assert code == 0
+    assert "must reply" not in errors
 
 
 def test_the_others_end_when_the_leader_is_killed(server: ServerProcess) -> None:
