@@ -1,28 +1,47 @@
 """What a connection is answered without the application: limits on connections and heads."""
 
+import secrets
+from collections.abc import Mapping
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.api.problems import PROBLEM_JSON, problem_body, problem_headers
 from service.errors import HeadTooLarge, QueueFull, RequestTimeout, ServiceError
+from service.observability.record import RECORD, record_of
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 RETRY_AFTER_S: Final = 1.0
 
+Header = tuple[bytes, bytes]
+Facts = Mapping[str, object]  # an ASGI scope
 
-def answer_to(error: ServiceError) -> bytes:
-    """The bytes of a whole answer after which the connection ends."""
-    body = problem_body(error, "")
+
+def answer_to(error: ServiceError, scope: Facts | None = None) -> bytes:
+    """The bytes of a whole answer after which the connection ends; arguments as `parts_of` has."""
+    headers, body = parts_of(error, scope)
+    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+    return STATUS_LINE[error.status] + lines + b"\r\n" + body
+
+
+def parts_of(error: ServiceError, scope: Facts | None) -> tuple[list[Header], bytes]:
+    """Headers and body of an answer after which the connection ends.
+
+    Args:
+        scope: of the request under way, whose id the answer has; None if there is none.
+    """
+    is_known = scope is not None and RECORD in scope
+    request_id = record_of(scope).request_id if is_known else secrets.token_hex(8)
+    body = problem_body(error, request_id)
     headers = [
+        (b"x-request-id", request_id.encode()),
         (b"content-type", PROBLEM_JSON.encode()),
         (b"content-length", b"%d" % len(body)),
         (b"x-content-type-options", b"nosniff"),
         (b"connection", b"close"),
         *problem_headers(error),
     ]
-    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-    return STATUS_LINE[error.status] + lines + b"\r\n" + body
+    return headers, body
 
 
 def too_many(max_connections: int) -> QueueFull:

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 import socket
 import time
 from typing import Any
 
 from service.connection import LAST_LOOK_S
+from service.middleware.request_id import RequestId
 from tests.service.live import run, serve_app
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -63,7 +65,12 @@ def _problem(answer: bytes) -> tuple[bytes, Any]:
     head, body = answer.split(b"\r\n\r\n", 1)
     assert b"content-type: application/problem+json" in head
     assert b"connection: close" in head
-    return head.split(b"\r\n")[0], json.loads(body)
+    status, *lines = head.split(b"\r\n")
+    problem = json.loads(body)
+    (request_id,) = [line for line in lines if line.startswith(b"x-request-id: ")]
+    assert re.fullmatch(r"[0-9a-f]{16}", problem["request_id"])
+    assert request_id == b"x-request-id: " + problem["request_id"].encode()
+    return status, problem
 
 
 def test_connection_answers_408_to_half_a_head() -> None:
@@ -197,6 +204,36 @@ def test_connection_answers_400_to_bytes_that_are_no_http() -> None:
             assert status == b"HTTP/1.1 400 Bad Request"
             assert problem["type"] == "urn:rfvae:problem:malformed-input"
             assert live.refused == ["malformed"]
+
+    run(test)
+
+
+def test_connection_gives_each_answer_without_a_request_an_id_of_its_own() -> None:
+    async def test() -> None:
+        async with serve_app(at_once) as live:
+            ids = set()
+            for _ in range(3):
+                client = await live.connect()
+                await client.send(b"\x16\x03\x01\r\n\r\n")
+                ids.add(_problem(await client.read_all())[1]["request_id"])
+            assert len(ids) == 3
+
+    run(test)
+
+
+def test_connection_answers_400_to_a_broken_chunk_under_the_id_of_its_request() -> None:
+    async def test() -> None:
+        held = Held()
+        async with serve_app(RequestId(held)) as live:
+            client = await live.connect()
+            await client.send(CHUNKED.replace(b"\r\n\r\n", b"\r\nX-Request-ID: mine\r\n\r\n"))
+            await held.entered.wait()
+            await client.send(b"no number\r\n")
+            answer = await client.read_all()
+            held.go.set()
+            assert answer.startswith(b"HTTP/1.1 400")
+            assert b"\r\nx-request-id: mine\r\n" in answer
+            assert b'"request_id":"mine"' in answer
 
     run(test)
 

@@ -1,6 +1,7 @@
 """The server process: signals, and requests that are under way when it ends."""
 
 import asyncio
+import json
 import signal
 import socket
 import subprocess
@@ -104,9 +105,16 @@ async def test_server_answers_every_request_that_was_sent_when_it_ends_under_loa
 
 
 def test_server_cuts_off_what_is_left_after_the_grace_time(repository: Path) -> None:
-    with serve(repository, RFVAE_GRACE_S="1") as server, _begin_request(server):
-        code, errors = server.end()
+    with serve(repository, RFVAE_GRACE_S="1") as server, _begin_request(server) as connection:
+        server.process.send_signal(signal.SIGTERM)
+        head, _, body = _read_all(connection).partition(b"\r\n\r\n")
+        code, errors = server.wait()
 
+    problem = json.loads(body)
+    assert head.startswith(b"HTTP/1.1 500")
+    assert b"content-type: application/problem+json" in head
+    assert b"\r\nx-request-id: " + problem["request_id"].encode() in head
+    assert problem["detail"].startswith("the service ended before this answer was ready")
     assert code == 0
     assert "timeout graceful shutdown exceeded" in errors
 
