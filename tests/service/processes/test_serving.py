@@ -55,6 +55,11 @@ def _wait_until_gone(pids: list[int]) -> None:
         time.sleep(0.01)
 
 
+def _let_pass(beats: int) -> None:
+    """Waits in real time, as nothing outside tells of a beat."""
+    select.select([], [], [], beats * BEAT_S)
+
+
 def _is_open(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
@@ -280,10 +285,11 @@ def test_a_process_that_keeps_the_lock_for_good_ends_the_service(repository: Pat
 def test_a_service_that_is_paused_as_a_whole_goes_on(repository: Path) -> None:
     with serve(repository, "--processes", "3", before=QUICK_BEATS) as server, httpx.Client() as one:
         pids = [server.process.pid, *_children(server.process.pid)]
-        one.get(f"{server.url}/livez")  # the leader's; its loop turns
+        one.get(f"{server.url}/livez")  # the leader's
+        _let_pass(beats=2)
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
-        select.select([], [], [], 2 * leader.SILENT_BEATS * BEAT_S)  # real time must pass
+        _let_pass(beats=leader.SILENT_BEATS + 2)
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
         answer = one.get(f"{server.url}/metrics", timeout=END_S)
