@@ -6,17 +6,13 @@ service starts it again, and no counter runs backwards.
 """
 
 import asyncio
-import gc
 import logging
-import multiprocessing
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.context import ForkProcess
-from typing import Final, Protocol
+from typing import Final
 
 from service.errors import ServiceError
 from service.listening import accept_all, close_without_loss, url_of
@@ -29,7 +25,6 @@ from service.processes.link import (
     ASK,
     AT_ONCE,
     BEAT,
-    CONNECTION,
     COUNTS,
     CUT,
     DRAIN,
@@ -38,10 +33,10 @@ from service.processes.link import (
     SETTLED,
     STARTED,
     Ends,
-    make_link,
     read_frame,
     write_frame,
 )
+from service.processes.peers import SILENT_BEATS, OtherPeer, OwnPeer, Peer, start_others
 from service.processes.plan import settings_of_worker
 from service.processes.worker import AskOthers, Closed, Worker
 from service.settings import Settings
@@ -50,100 +45,7 @@ from service.welcome import welcome
 LAST_S: Final = 10.0  # beyond the grace time; then a process is killed
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 BEAT_S: Final = 5.0  # between two looks whether the others reply
-SILENT_BEATS: Final = 6  # so many without a reply, and a process is taken to hang
 REST_S: Final = 1.0  # until the next look at who wants to connect, when no more files can be opened
-
-
-class Peer(Protocol):
-    """One of the processes, as the leader sees it: itself, or another."""
-
-    number: int
-
-    def give(self, connection: socket.socket) -> bool:
-        """Hands a connection over; False if the process takes none."""
-
-    def tell(self, command: bytes) -> None:
-        """Sends one of the commands of `link`."""
-
-    def ask(self) -> "asyncio.Future[bytes]":
-        """Its counts, when it gives them."""
-
-
-class _Own:
-    """The leader's own share of the work."""
-
-    number = 0
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-
-    def give(self, connection: socket.socket) -> bool:
-        with suppress(OSError):  # no more files can be opened
-            self.worker.feed(connection.dup())
-            return True
-        return False
-
-    def tell(self, command: bytes) -> None:
-        self.worker.obey(command)
-
-    def ask(self) -> "asyncio.Future[bytes]":
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        answer.set_result(self.worker.counts())
-        return answer
-
-
-@dataclass(eq=False, slots=True)
-class _Other:
-    """Another process at the other side of a link."""
-
-    number: int
-    process: ForkProcess
-    ends: Ends
-    writer: asyncio.StreamWriter | None = None
-    counts: "asyncio.Future[bytes] | None" = None
-    untold: bytes = b""  # commands that its socket has no room for yet
-    silent_beats: int = 0  # since its last reply
-
-    def give(self, connection: socket.socket) -> bool:
-        if self.untold:
-            return False
-        with suppress(OSError):  # its socket is full: it is busy or stuck; or it has ended
-            socket.send_fds(self.ends.commands, [CONNECTION], [connection.fileno()])
-            return True
-        return False
-
-    def tell(self, command: bytes) -> None:
-        self.untold += command
-        self._tell_on()
-
-    def _tell_on(self) -> None:
-        """Sends what is untold, now and when there is room; behind the connections before it."""
-        loop = asyncio.get_running_loop()
-        try:
-            self.untold = self.untold[self.ends.commands.send(self.untold) :]
-        except BlockingIOError:
-            loop.add_writer(self.ends.commands, self._tell_on)
-            return
-        except OSError:  # it has ended
-            self.untold = b""
-        loop.remove_writer(self.ends.commands)
-
-    def ask(self) -> "asyncio.Future[bytes]":
-        self.counts = asyncio.get_running_loop().create_future()
-        if self.writer is not None:
-            write_frame(self.writer, ASK)
-        return self.counts
-
-    def beat(self) -> bool:
-        """Asks for a sign of life; False if it has given none for too long.
-
-        Beats are counted and not seconds, as there are none while the whole machine is paused.
-        """
-        if self.writer is not None:
-            if self.silent_beats == 0:
-                write_frame(self.writer, BEAT)
-            self.silent_beats += 1
-        return self.silent_beats <= SILENT_BEATS
 
 
 def serve_in_processes(
@@ -178,7 +80,7 @@ def serve_in_processes(
         follower.run(lambda: make_worker(number, follower.counts_of_others))
 
     early = _note_signals()
-    others = _start_others(processes, follow)
+    others = start_others(processes, follow)
     leader = _Leader(settings, listener, others, closed, early)
     leader.run(lambda: make_worker(0, leader.counts_of_others if others else None))
 
@@ -190,22 +92,6 @@ def _note_signals() -> list[int]:
         if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN:  # as `nohup` leaves it
             signal.signal(one, lambda number, frame: noted.append(number))
     return noted
-
-
-def _start_others(processes: int, follow: Callable[[int, Ends, list[Ends]], None]) -> list[_Other]:
-    """All but the first, each with one side of a link and none of the other sides."""
-    links = [make_link() for _ in range(processes - 1)]
-    gc.freeze()  # what is there now stays shared: the collector would write to each object
-    context = multiprocessing.get_context("fork")  # which shares all that is imported so far
-    others = []
-    for number, (near, far) in enumerate(links, start=1):
-        foreign = [end for link in links for end in link if end is not far]
-        process = context.Process(target=follow, args=(number, far, foreign), daemon=True)
-        process.start()
-        others.append(_Other(number, process, near))
-    for _, far in links:
-        far.close()
-    return others
 
 
 class _Leader:
@@ -220,7 +106,7 @@ class _Leader:
         self,
         settings: Settings,
         listener: socket.socket,
-        others: list[_Other],
+        others: list[OtherPeer],
         closed: Closed,
         early: list[int],
     ) -> None:
@@ -246,7 +132,7 @@ class _Leader:
         """
         try:
             worker = make_worker()
-            self._peers = [_Own(worker), *self._others]
+            self._peers = [OwnPeer(worker), *self._others]
             worker.run(lambda: self._lead(worker))
         finally:
             for other in self._others:
@@ -345,7 +231,7 @@ class _Leader:
         else:
             self._fail(failure.detail)
 
-    async def _follow(self, other: _Other) -> None:
+    async def _follow(self, other: OtherPeer) -> None:
         """Reads what a process says up to its end, which is a failure while the service runs."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
@@ -360,7 +246,7 @@ class _Leader:
         if not self._stopped:
             self._fail(_obituary(other.process))
 
-    def _take_frame(self, other: _Other, kind: bytes, content: bytes) -> None:
+    def _take_frame(self, other: OtherPeer, kind: bytes, content: bytes) -> None:
         if kind == SETTLED:
             self._settle(other.number)
         elif kind == FAILED:
@@ -383,7 +269,7 @@ class _Leader:
         self._failure = self._failure or reason
         self._stop()
 
-    async def _answer(self, asker: _Other) -> None:
+    async def _answer(self, asker: OtherPeer) -> None:
         counts = await self._counts_without(asker.number)
         if asker.writer is not None:
             write_frame(asker.writer, COUNTS, counts)

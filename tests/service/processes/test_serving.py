@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.processes import leader
+from service.processes import peers
 from tests.service.conftest import as_file, picture
 from tests.service.process import COMMAND, END_S, ServerProcess, environment, serve
 
@@ -289,7 +289,7 @@ def test_a_service_that_is_paused_as_a_whole_goes_on(repository: Path) -> None:
         _let_pass(beats=2)
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
-        _let_pass(beats=leader.SILENT_BEATS + 2)
+        _let_pass(beats=peers.SILENT_BEATS + 2)
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
         answer = one.get(f"{server.url}/metrics", timeout=END_S)
