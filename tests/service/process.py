@@ -93,6 +93,14 @@ def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+def last_words(process: "subprocess.Popen[str]") -> str:
+    """What it still writes to standard error until it ends; killed if it does not."""
+    try:
+        return process.communicate(timeout=END_S)[1]
+    finally:
+        process.kill()
+
+
 def environment(**settings: str) -> dict[str, str]:
     """This process's environment, without its settings of the service."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RFVAE_")}

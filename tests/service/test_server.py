@@ -12,7 +12,7 @@ import pytest
 
 from tests.service.conftest import as_file, picture
 from tests.service.load import Load
-from tests.service.process import COMMAND, END_S, ServerProcess, environment, serve
+from tests.service.process import COMMAND, ServerProcess, environment, last_words, serve
 
 GOOD = as_file(picture())
 HEAD = (
@@ -75,10 +75,7 @@ def test_server_ends_well_on_a_signal_before_its_models_are_loaded(processes: st
         while "model_opened" not in process.stderr.readline():  # the self-test comes next
             pass
         process.send_signal(signal.SIGTERM)
-        try:
-            _, errors = process.communicate(timeout=END_S)
-        finally:
-            process.kill()
+        errors = last_words(process)
 
     assert process.returncode == 0
     assert "Traceback" not in errors

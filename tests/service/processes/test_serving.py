@@ -19,7 +19,7 @@ import pytest
 
 from service.processes import peers
 from tests.service.conftest import as_file, picture
-from tests.service.process import COMMAND, END_S, ServerProcess, environment, serve
+from tests.service.process import COMMAND, END_S, ServerProcess, environment, last_words, serve
 
 GOOD = as_file(picture())
 PNG = {"Content-Type": "image/png"}
@@ -171,10 +171,7 @@ def test_a_signal_to_processes_that_have_just_started_ends_them(number: signal.S
             pass
         for pid in [*children, process.pid]:
             os.kill(pid, number)
-        try:
-            _, errors = process.communicate(timeout=END_S)
-        finally:
-            process.kill()
+        errors = last_words(process)
 
     assert process.returncode == 0
     assert "Traceback" not in errors
