@@ -14,7 +14,7 @@ from onnx_export.errors import ExportError
 from onnx_export.forms import MAX_ERROR_PERCENT, Precision, Target
 from service.errors import ServiceError
 from training.cli import is_ours
-from training.errors import TrainingError
+from training.errors import TrainingError, as_typed
 
 if TYPE_CHECKING:
     from onnx_export.request import Exported, Reduction
@@ -123,7 +123,7 @@ def _summarize(exported: Exported) -> None:
         table.add_row(str(dim.dim), dim.name, *(f"{figure:.2f}" for figure in figures))
     console.print(table)
     lines = _checks(manifest) if exported.reduction is None else _costs(exported.reduction)
-    lines += [f"Wrote {exported.folder}", f"Next: rfvae-serve check {exported.folder}"]
+    lines += [f"Wrote {exported.folder}", f"Next: rfvae-serve check {as_typed(exported.folder)}"]
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 

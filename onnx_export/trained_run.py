@@ -15,6 +15,7 @@ from onnx_export.errors import ExportError
 from training.checkpoint import LoadedRun, load_model
 from training.config import Config
 from training.data.standardization import Standardization, standardization_of
+from training.errors import as_typed
 from training.networks import VAE
 from training.report import open_run_images
 
@@ -87,12 +88,12 @@ def _read_report(path: Path) -> Mapping[str, Any]:
     if report is None:
         raise ExportError(
             f"export needs the relevance report: `{path / 'report.json'}` is missing; run "
-            f"`rfvae-train report {path}` first"
+            f"`rfvae-train report {as_typed(path)}` first"
         )
     if report.get("format_version") != REPORT_FORMAT:
         raise ExportError(
             f"`report.json` must have format {REPORT_FORMAT}: got "
-            f"{report.get('format_version')!r}; run `rfvae-train report {path}` again"
+            f"{report.get('format_version')!r}; run `rfvae-train report {as_typed(path)}` again"
         )
     return report
 
@@ -114,7 +115,7 @@ def _unfinished(run: TrainedRun) -> Iterator[str]:
     if status != "finished":
         yield (
             f"it is not finished: status `{status}` at step {run.loaded.step} of "
-            f"{run.info.get('steps')}; go on with `rfvae-train resume {run.path}`"
+            f"{run.info.get('steps')}; go on with `rfvae-train resume {as_typed(run.path)}`"
         )
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from training.cpu import keep_freed_memory, wait_politely
-from training.errors import TrainingError
+from training.errors import TrainingError, as_typed
 
 if TYPE_CHECKING:
     from training.config import Config
@@ -87,7 +87,7 @@ def evaluate(
     from training.evaluate import evaluate_run
 
     evaluate_run(run_dir, seed=seed, n_votes=votes)
-    _say(f"Next: rfvae-train report {run_dir}")
+    _say(f"Next: rfvae-train report {as_typed(run_dir)}")
 
 
 @app.command()
@@ -99,7 +99,7 @@ def report(
     from training.report import report_run
 
     report_run(run_dir, seed=seed)
-    _say(f"Next: rfvae-export {run_dir} --to models")
+    _say(f"Next: rfvae-export {as_typed(run_dir)} --to models")
 
 
 @app.command()
@@ -154,7 +154,7 @@ def prune(
 
     limits = Limits(max_loss=max_loss, keep=keep or (), force=force)
     prune_run(run_dir, out, limits=limits, seed=seed)
-    _say(f"Saved in {out}. Next: rfvae-train report {out}")
+    _say(f"Saved in {out}. Next: rfvae-train report {as_typed(out)}")
 
 
 @app.command()
@@ -255,8 +255,8 @@ def _end(status: str, folder: Path) -> None:
     if status == "followed":
         return
     if status == "interrupted":
-        _say(f"Stopped and saved. Next: rfvae-train resume {folder}")
+        _say(f"Stopped and saved. Next: rfvae-train resume {as_typed(folder)}")
         raise typer.Exit(INTERRUPTED)
     has_factors = RunFolder(folder).read_info()["data"]["factor_names"] is not None
     following = "evaluate" if has_factors else "report"
-    _say(f"Saved in {folder}. Next: rfvae-train {following} {folder}")
+    _say(f"Saved in {folder}. Next: rfvae-train {following} {as_typed(folder)}")

@@ -8,6 +8,9 @@ TrainingError
 └── DivergedError    the loss is no longer a finite number
 """
 
+import shlex
+from pathlib import Path
+
 
 class TrainingError(Exception):
     """Base of all errors with a text for the user: the rule, what was received, what to do."""
@@ -35,3 +38,8 @@ class CheckpointError(TrainingError):
 
 class DivergedError(TrainingError):
     """Loss or weights became infinite or not a number."""
+
+
+def as_typed(path: Path) -> str:
+    """A path in a command that people copy: quoted where it has spaces or the like."""
+    return shlex.quote(str(path))

@@ -17,7 +17,7 @@ from training.checkpoint import LoadedRun, load_model, write_checkpoint
 from training.config import Config, config_toml
 from training.data import held_out_part
 from training.encoding import sample_indices
-from training.errors import ConfigError, RunError
+from training.errors import ConfigError, RunError, as_typed
 from training.pruning import PruningLoss, measure_pruning, prune_vae
 from training.report import open_run_images, read_records, report_of_run
 from training.run_folder import RunFolder, write_atomically
@@ -131,7 +131,7 @@ def _require_finished(run: LoadedRun, run_dir: Path) -> None:
     if status != "finished":
         raise RunError(
             f"a run is pruned when it is finished: `{run_dir}` is {status} at step {run.step:,}; "
-            f"go on with rfvae-train resume {run_dir}, or use --force"
+            f"go on with rfvae-train resume {as_typed(run_dir)}, or use --force"
         )
 
 

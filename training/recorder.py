@@ -10,7 +10,7 @@ from training.checkpoint import save_checkpoint
 from training.config import Config
 from training.data import ImageSource
 from training.diagnosis import Diagnosis
-from training.errors import RunError
+from training.errors import RunError, as_typed
 from training.fit import Record, require_finite
 from training.progress import Display
 from training.run_folder import RunFolder
@@ -104,7 +104,7 @@ class Recorder:
             raise RunError(
                 f"cannot save the last checkpoint: {error.strerror or error}; the one of step "
                 f"{self.info['step']:,} is whole: make room, then rfvae-train resume "
-                f"{self.folder.path}"
+                f"{as_typed(self.folder.path)}"
             ) from error
         self._show()
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from training.errors import RunError
+from training.errors import RunError, as_typed
 
 FORMAT_VERSION = 1
 LOCK = ".lock"  # stays behind, and alone is no run
@@ -78,7 +78,7 @@ class RunFolder:
         if occupied:
             raise RunError(
                 f"a run needs a new or empty folder: `{self.path}` is not empty; choose another "
-                f"--out, or go on with it: rfvae-train resume {self.path}"
+                f"--out, or go on with it: rfvae-train resume {as_typed(self.path)}"
             )
 
     @contextmanager

@@ -307,16 +307,16 @@ SMALL_RUN = ("--steps", 3, "--set", "run.threads=1", "--set", "run.device=cpu")
 def test_run_needs_nothing_but_a_folder_of_images(
     tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "run"
+    out = tmp_path / "my run"  # commands to copy are quoted
     assert call("run", "--data", pictures, "--out", out, *SMALL_RUN) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(
         "Found 18 images to train on; they become 32 x 32 pixels, gray, dark"
     )
-    assert lines[-1] == f"Saved in {out}. Next: rfvae-train report {out}"
+    assert lines[-1] == f"Saved in {out}. Next: rfvae-train report '{out}'"
     assert call("report", out) == 0
     assert call("resume", out, "--steps", 4) == 0
-    assert capsys.readouterr().out.endswith(f"Next: rfvae-train report {out}\n")
+    assert capsys.readouterr().out.endswith(f"Next: rfvae-train report '{out}'\n")
 
 
 def test_run_on_a_folder_takes_the_rest_from_a_config(
