@@ -41,6 +41,13 @@ def test_table_sampler_knows_which_factors_vary():
     assert sampler.varying.tolist() == [0, 2]
 
 
+def test_table_sampler_varies_a_factor_only_where_it_varies():
+    sampler = TableSampler(np.array([[0, 0], [0, 0], [0, 1], [1, 1]]))
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        assert sorted(sampler.varied(0, 9, rng)) == [2, 3]
+
+
 def test_choose_repeats_nothing():
     picked = choose(1000, 300, np.random.default_rng(0))
     assert len(set(picked.tolist())) == 300

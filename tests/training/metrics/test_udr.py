@@ -60,6 +60,15 @@ def test_udr_ranks_rotated_runs_below_agreeing_ones():
     assert len(result.details["ci95_by_run"]) == 3
 
 
+def test_udr_of_a_run_is_the_median_over_the_others():
+    factors, rng = factors_and_rng()
+    runs = [factors, -factors, factors[:, ::-1], rng.normal(size=(N, 3))]
+    result = udr(runs, seed=0, similarity="spearman")
+    others = np.sort(result.table[0][1:])
+    assert others[0] < 0.5 < others[1]
+    assert result.details["by_run"][0] == others[1]
+
+
 def test_udr_of_unrelated_runs_is_low():
     rng = np.random.default_rng(1)
     runs = [rng.normal(size=(N, 3)) for _ in range(3)]
@@ -69,7 +78,7 @@ def test_udr_of_unrelated_runs_is_low():
 def test_udr_takes_informative_dimensions_from_the_kl():
     factors, _ = factors_and_rng()
     runs = [0.01 * factors, factors]
-    result = udr(runs, seed=0, kl_by_run=[[1.0, 0.001, 2.0], [1.0, 1.0, 1.0]])
+    result = udr(runs, seed=0, kl_by_run=[[0.02, 0.009, 2.0], [1.0, 1.0, 1.0]])
     assert result.details["informative_dims"] == [[0, 2], [0, 1, 2]]
 
 

@@ -12,6 +12,7 @@ from training.metrics import (
     one_factor_varied_score,
     one_factor_varied_score_on_grid,
 )
+from training.metrics.votes import VoteMetric
 
 SIZES = (6, 8, 5)
 GRID = np.stack(np.unravel_index(np.arange(np.prod(SIZES)), SIZES), axis=1)
@@ -168,3 +169,16 @@ def test_array_metric_asks_for_classes_when_values_never_repeat():
 
 def test_robust_is_the_default():
     assert factor_vae_score(PERFECT, GRID, seed=0).table.sum() == ROBUST.n_eval
+
+
+def test_dimension_without_training_votes_gets_no_held_out_vote_right():
+    winners = iter([0, 1])  # All training votes to dimension 0, all others to dimension 1.
+    metric = VoteMetric(
+        draw=lambda sampler, factor, n, rng: sampler.fixed(factor, n, rng),
+        pick=lambda ratios: np.full(len(ratios), next(winners)),
+    )
+    codes = np.random.default_rng(0).normal(size=(64, 2))
+    result = metric(codes, np.indices((8, 8)).reshape(2, -1).T, seed=0)
+    assert result.table[1].sum() == result.table.sum() > 0
+    assert result.score == 0
+    assert result.dim_factor.tolist() == [0, -1]
