@@ -91,6 +91,21 @@ def test_gated_prior_moves_a_dimension_with_information_towards_relevance() -> N
     assert float(relevance.grad) < 0
 
 
+@pytest.mark.parametrize("name", ["gamma", "gated-gamma"])
+def test_loss_is_the_precisions_kl_to_a_prior_with_its_mode_at_one_shared_by_all_images(
+    name: str,
+) -> None:
+    learned = prior.make_prior(name, latent_dim=3, generator=Generator().manual_seed(1))
+    assert isinstance(learned, prior.GammaPrior)
+    relevance = torch.tensor([0.2, 0.5, 0.9])
+    shape = learned.prior_shape(relevance)
+    before = Gamma(shape, shape - 1)
+    torch.testing.assert_close(before.mode, torch.ones(3))
+    expected = kl_divergence(Gamma(learned.log_shape.exp(), learned.log_rate.exp()), before)
+    found = learned.loss(relevance, n_images=50)
+    torch.testing.assert_close(found, expected.sum() / 50)
+
+
 def test_standard_prior_has_nothing_to_learn() -> None:
     standard = prior.make_prior("standard", latent_dim=3, generator=Generator())
     assert list(standard.parameters()) == []
