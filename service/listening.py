@@ -73,11 +73,13 @@ def close_without_loss(listener: socket.socket, take: Callable[[socket.socket], 
 
     A listener that closes resets whom it did not accept, and somebody may connect between the last
     look and the close. So on Linux it goes deaf first: who calls then asks again a second later.
+    Where the system lets only privileged users do that, those few are reset as everywhere else.
     """
     if sys.platform == "linux":
         code = ctypes.create_string_buffer(_DROP_ALL)
         program = struct.pack("HP", 1, ctypes.addressof(code))
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+        with contextlib.suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
     with contextlib.suppress(OSError):  # no more files, for those that still wait
         for connection in accept_all(listener):
             take(connection)

@@ -34,6 +34,27 @@ def test_who_has_connected_is_given_away_when_the_listener_closes() -> None:
             assert server.recv(1) == b"%d" % number
 
 
+class _HeldListener(socket.socket):
+    """One whose system refuses filters to plain users."""
+
+    def setsockopt(self, *_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+def test_listener_closes_where_it_may_not_go_deaf() -> None:
+    taken: list[socket.socket] = []
+    with bind("127.0.0.1", 0) as opened:
+        listener = _HeldListener(fileno=opened.detach())
+
+    with socket.create_connection(listener.getsockname()) as client:
+        close_without_loss(listener, taken.append)
+        with taken[0] as server:
+            client.sendall(b"x")
+            assert server.recv(1) == b"x"
+
+    assert listener.fileno() == -1
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a listener goes deaf on Linux only")
 def test_who_comes_while_the_listener_closes_is_refused_and_not_reset() -> None:
     listener = bind("127.0.0.1", 0)
