@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Generator, Tensor, nn
 
 from training.config import Config, config_json, parse_config
 from training.errors import CheckpointError
 from training.networks import VAE, SampleShape, make_vae
+from training.prior import make_prior
 from training.run_folder import FORMAT_VERSION, RunFolder, write_atomically
 from training.state import TrainingState, check_tensors, restore_state, state_tensors
 
@@ -31,7 +32,10 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A trained model ready to use: `vae` in evaluation mode and `relevance` on the CPU."""
+    """A trained model ready to use: `vae` in evaluation mode and `relevance` on the CPU.
+
+    Its prior is N(0, 1), whichever it learned: the code's unit is that of its prior.
+    """
 
     config: Config
     vae: VAE
@@ -122,10 +126,14 @@ def load_model(run_dir: Path) -> LoadedRun:
     run_info = folder.read_info()
     checkpoint = read_checkpoint(folder.checkpoint)
     vae = make_vae(checkpoint.config, checkpoint.image_shape)
-    wanted = {f"vae.{name}": tensor for name, tensor in vae.state_dict().items()}
-    logits = torch.empty(vae.latent_dim)
-    check_tensors(wanted | {"relevance_logits": logits}, checkpoint.tensors)
-    vae.load_state_dict({name.removeprefix("vae."): checkpoint.tensors[name] for name in wanted})
+    _fill(vae, "vae.", checkpoint.tensors)
+    check_tensors({"relevance_logits": torch.empty(vae.latent_dim)}, checkpoint.tensors)
+    if any(name.startswith("prior.") for name in checkpoint.tensors):  # not in a pruned run
+        prior = make_prior(
+            checkpoint.config.objective.prior, latent_dim=vae.latent_dim, generator=Generator()
+        )
+        _fill(prior, "prior.", checkpoint.tensors)
+        prior.fold_into(vae)
     return LoadedRun(
         config=checkpoint.config,
         vae=vae.eval().requires_grad_(False),
@@ -133,3 +141,10 @@ def load_model(run_dir: Path) -> LoadedRun:
         step=checkpoint.step,
         run_info=run_info,
     )
+
+
+def _fill(network: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> None:
+    """Load the tensors of `network` from those of a checkpoint, where their names have `prefix`."""
+    wanted = {prefix + name: tensor for name, tensor in network.state_dict().items()}
+    check_tensors(wanted, tensors)
+    network.load_state_dict({name.removeprefix(prefix): tensors[name] for name in wanted})

@@ -12,6 +12,8 @@ Each dimension j of a Bayes-Factor VAE has a prior N(0, 1 / alpha_j):
 import torch
 from torch import Generator, Tensor, nn
 
+from training.networks import VAE
+
 JITTER = 0.01  # the authors' start: 0.01 * randn
 GATE_EPSILON = 0.001
 Description = dict[str, list[float]]
@@ -101,6 +103,28 @@ class StandardPrior(nn.Module):
         """What was learned about each dimension."""
         return {}
 
+    def precision(self) -> Tensor | None:
+        """alpha_j, (latent_dim,), as far as the posterior knows it; None where it is 1."""
+        return None
+
+    @torch.no_grad()
+    def fold_into(self, vae: VAE) -> None:
+        """Give the code the unit of its prior's standard deviation, in both networks' last layers.
+
+        Reconstructions stay as they are, and N(0, 1) becomes the prior: what counts nats or
+        variances of the code then needs to know of no other. Of `expected_kl` only what is the same
+        for all images, (ln a^ - digamma(a^)) / 2, is not in the KL to N(0, 1).
+        """
+        precision = self.precision()
+        if precision is None:
+            return
+        scale = precision.sqrt()  # (latent_dim,)
+        head, first = vae.mu_head(), vae.decoder_input()
+        head.weight[: vae.latent_dim] *= scale.unsqueeze(1)
+        head.bias[: vae.latent_dim] *= scale
+        head.bias[vae.latent_dim :] += precision.log()
+        first.weight /= scale
+
 
 class VariancePrior(StandardPrior):
     """N(0, v_j) with learned v_j (BF-VAE-0)."""
@@ -121,6 +145,10 @@ class VariancePrior(StandardPrior):
     def description(self) -> Description:
         """v_j: far from 1 for a relevant dimension."""
         return {"variance": self.logvar.detach().exp().tolist()}
+
+    def precision(self) -> Tensor:
+        """1 / v_j."""
+        return (-self.logvar).exp()
 
 
 class GammaPrior(StandardPrior):
@@ -152,8 +180,13 @@ class GammaPrior(StandardPrior):
 
     def description(self) -> Description:
         """Student's degrees of freedom 2 a^: few for a relevant dimension; and E[alpha]."""
-        shape, rate = self.log_shape.detach().exp(), self.log_rate.detach().exp()
-        return {"degrees_of_freedom": (2 * shape).tolist(), "precision": (shape / rate).tolist()}
+        degrees = 2 * self.log_shape.detach().exp()
+        precision = self.precision().detach()
+        return {"degrees_of_freedom": degrees.tolist(), "precision": precision.tolist()}
+
+    def precision(self) -> Tensor:
+        """E[alpha_j] = a^ / b^."""
+        return (self.log_shape - self.log_rate).exp()
 
 
 class GatedGammaPrior(GammaPrior):

@@ -1,6 +1,7 @@
 """Checkpoints: exact, atomic, safe to read, and clear when they are damaged."""
 
 import json
+import math
 import os
 import pickle
 import re
@@ -17,6 +18,7 @@ from training.config import Config
 from training.data import open_images
 from training.errors import CheckpointError, RunError
 from training.fit import Hooks, Record, fit, new_state
+from training.run_folder import RunFolder
 from training.runs import start_run
 from training.state import TrainingState, state_tensors
 
@@ -208,6 +210,22 @@ def test_load_model_gives_the_trained_networks_ready_to_use(
     assert loaded.step == loaded.run_info["step"] == 8
     assert not loaded.vae.training
     assert not any(p.requires_grad for p in loaded.vae.parameters())
+
+
+def test_load_model_gives_codes_in_the_unit_of_a_learned_prior(
+    tmp_path: Path, make_config: MakeConfig
+) -> None:
+    config = make_config(objective={"prior": "variance"}, relevance={"mode": "fixed", "initial": 1})
+    state = trained(config, until=3)
+    torch.nn.init.constant_(state.prior.get_parameter("logvar"), math.log(4))
+    folder = RunFolder(tmp_path)
+    folder.write_info({"data": {}})
+    save_checkpoint(folder.checkpoint, state, config=config)
+
+    loaded = load_model(tmp_path)
+
+    images = open_images(config.data).images(torch.arange(3))
+    torch.testing.assert_close(loaded.vae.encode(images)[0], state.vae.encode(images)[0] / 2)
 
 
 def test_load_model_says_that_a_folder_is_no_run(tmp_path: Path) -> None:

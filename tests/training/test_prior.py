@@ -6,6 +6,7 @@ from torch import Generator, Tensor
 from torch.distributions import Gamma, Normal, kl_divergence
 
 from training import prior
+from training.networks import VAE
 from training.objective import kl_per_dim
 
 
@@ -106,7 +107,35 @@ def test_loss_is_the_precisions_kl_to_a_prior_with_its_mode_at_one_shared_by_all
     torch.testing.assert_close(found, expected.sum() / 50)
 
 
+@pytest.mark.parametrize("name", ["variance", "gamma", "gated-gamma"])
+def test_folding_a_prior_makes_it_the_usual_one_and_keeps_reconstructions(name: str) -> None:
+    generator = Generator().manual_seed(1)
+    learned = prior.make_prior(name, latent_dim=3, generator=generator)
+    vae = VAE((1, 32, 32), latent_dim=3).double().eval()
+    with torch.no_grad():
+        for seed, parameter in enumerate(learned.double().parameters()):
+            parameter.copy_(normal(3, seed=seed))
+    images = torch.rand(5, 1, 32, 32, generator=generator, dtype=torch.float64)
+    mu, logvar = vae.encode(images)
+    before, kl = vae.decode_logits(mu), learned.kl_per_dim(mu, logvar)
+
+    learned.fold_into(vae)
+    mu, logvar = vae.encode(images)
+
+    torch.testing.assert_close(vae.decode_logits(mu), before)
+    same_for_all = kl - kl_per_dim(mu, logvar)  # (batch, latent_dim)
+    torch.testing.assert_close(same_for_all, same_for_all[:1].expand(5, 3))
+    expected = torch.zeros(3).double()
+    if isinstance(learned, prior.GammaPrior):
+        expected = 0.5 * (learned.log_shape - learned.log_shape.exp().digamma())
+    torch.testing.assert_close(same_for_all[0], expected)
+
+
 def test_standard_prior_has_nothing_to_learn() -> None:
     standard = prior.make_prior("standard", latent_dim=3, generator=Generator())
     assert list(standard.parameters()) == []
     assert standard.description() == {}
+    vae = VAE((3,), latent_dim=3)
+    before = [parameter.clone() for parameter in vae.parameters()]
+    standard.fold_into(vae)
+    assert all(map(torch.equal, vae.parameters(), before))
