@@ -151,14 +151,20 @@ def make_body(kind: str, images: int) -> bytes:
 
 
 def bare_images_s(seconds: float) -> float:
-    """Images/s of single-thread lanes, as many as cores, at the best of three batch sizes."""
+    """Images/s of single-thread lanes, as many as cores, at the best of three batch sizes.
+
+    The size is chosen first and timed anew: the best of three timings would be the luckiest one.
+    """
     session = open_session(ENCODER, threads=1)
     lanes = len(os.sched_getaffinity(0))
-    return max(_bare(session, batch, lanes, seconds / 3) for batch in (8, 16, 32))
+    trials = {size: _bare(session, size, lanes, seconds / 3) for size in (8, 16, 32)}
+    best = max(trials, key=lambda size: trials[size])
+    return _bare(session, best, lanes, seconds)
 
 
 def _bare(session: Any, batch: int, lanes: int, seconds: float) -> float:
-    images = np.zeros((batch, 1, 64, 64), np.uint8)
+    pixels = np.load(MODEL / "golden.npz")["image"]  # (4, 1, 64, 64)
+    images = np.resize(pixels, (batch, *pixels.shape[1:]))
     end = time.perf_counter() + seconds
     counts = [0] * lanes
 

@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/soak.py [--seconds 1200] [--share 0.8] [--idle-seconds 30]
 
-Starts a server of its own with the bundled model, measures what it costs idle, then its capacity
+Starts a server of its own with the bundled model, measures what it costs idle (beside as many
+processes that do nothing but sleep, for what the machine charges for that), then its capacity
 under a mix of requests (closed loop, same clients, same cores), then sends that mix at `share` of
 it by the clock. `growth_mb` is the resident memory of the last tenth less that of the tenth after
 the warm-up, medians of both. Prints a table, then one line of JSON.
@@ -15,15 +16,19 @@ import json
 import os
 import re
 import statistics
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from typing import Any
 
 import numpy as np
-from served import as_npy, as_png, processor_s, resident_bytes, serve
+from served import as_npy, as_png, processes_of, resident_bytes, serve
+from usage import processor_s_of
 
 CLIENTS = 32
 SAMPLE_EVERY_S = 1.0
@@ -54,10 +59,11 @@ def main() -> None:
     """Measure and print."""
     options = parse_arguments()
     with serve() as (pid, port):
-        idle = idle_cpu_percent(pid, options.idle_seconds)
-        print(f"idle CPU over {options.idle_seconds:g} s: {idle:.2f} %", flush=True)
+        with sleepers(len(processes_of(pid))) as asleep:
+            idle, floor = idle_cpu_percent([processes_of(pid), asleep], options.idle_seconds)
+        print(f"idle CPU over {options.idle_seconds:g} s: {idle:.2f} %, sleepers {floor:.2f} %")
         figures = asyncio.run(soak(pid, port, options))
-    figures["idle_cpu_percent"] = round(idle, 3)
+    figures |= {"idle_cpu_percent": round(idle, 3), "sleepers_cpu_percent": round(floor, 3)}
     for name, value in figures.items():
         print(f"{name:20} {value}")
     print(json.dumps(figures))
@@ -211,13 +217,34 @@ async def watch(pid: int, memory: list[int]) -> None:
         memory.append(resident_bytes(pid))
 
 
+@contextmanager
+def sleepers(n: int) -> Iterator[list[int]]:
+    """Processes that do no more than wake twice a second: what a machine charges for that alone.
+
+    On some virtual machines that is half a percent of a core for each.
+    """
+    command = [sys.executable, "-c", "import time\nwhile True: time.sleep(0.5)"]
+    started = [subprocess.Popen(command) for _ in range(n)]
+    try:
+        time.sleep(1)  # until they are up
+        yield [process.pid for process in started]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
 def idle_cpu_percent(
-    pid: int, seconds: float, *, sleep: Callable[[float], None] = time.sleep
-) -> float:
-    """Processor time of a process while nothing asks it anything, percent of one core."""
-    before, start = processor_s(pid), time.monotonic()
+    groups: Sequence[Sequence[int]],
+    seconds: float,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[float]:
+    """Processor time of groups of processes while nobody asks anything, percent of one core."""
+    before, start = [processor_s_of(group) for group in groups], time.monotonic()
     sleep(seconds)
-    return 100 * (processor_s(pid) - before) / (time.monotonic() - start)
+    used = [processor_s_of(group) - first for group, first in zip(groups, before, strict=True)]
+    return [100 * one / (time.monotonic() - start) for one in used]
 
 
 if __name__ == "__main__":

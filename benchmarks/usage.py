@@ -17,14 +17,19 @@ def processor_s_of(processes: Iterable[int]) -> float:
 
 
 def resident_bytes_of(processes: Iterable[int]) -> int:
-    """Resident memory; pages that several of them share count once."""
-    pids = list(processes)
-    key = "Rss:" if len(pids) == 1 else "Pss:"
-    kib = 0
-    for pid in pids:
-        for line in _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines():
-            kib += int(line.split()[1]) if line.startswith(key) else 0
-    return kib * 1024
+    """Resident memory of processes of one kind, whatever else the machine runs.
+
+    Anonymous pages that several of them share count once; of files, those of the process that has
+    most of them. The kernel's proportional size would fall whenever others map the same libraries.
+    """
+    anonymous, files = 0, [0]
+    for pid in processes:
+        rows = (line.split() for line in _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines()[1:])
+        kib = {row[0]: int(row[1]) for row in rows}
+        if kib:
+            anonymous += kib["Pss_Anon:"]
+            files.append(kib["Rss:"] - kib["Anonymous:"])
+    return (anonymous + max(files)) * 1024
 
 
 def stat_of(pid: int) -> list[str]:

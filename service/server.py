@@ -15,6 +15,7 @@ from service.api.call import Service
 from service.connection import Connection, ConnectionLimits
 
 OTHER_FILES: Final = 64  # models, logs, and what the libraries open
+DATE_S: Final = 1.0
 
 
 class Server(uvicorn.Server):
@@ -52,6 +53,7 @@ class Server(uvicorn.Server):
         )
         self._on_lost = on_lost
         self._coming: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -82,6 +84,17 @@ class Server(uvicorn.Server):
     def stop(self) -> None:
         """Ends once the accepted requests are answered."""
         self.should_exit = True
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        """Renews the date of answers each second.
+
+        uvicorn's own wakes ten times a second to look for `stop`, and on virtual machines it may
+        cost most of a millisecond to wake.
+        """
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), DATE_S)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Ends once all that was fed is taken in."""

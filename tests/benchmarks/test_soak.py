@@ -53,13 +53,18 @@ def test_memory_is_shown_by_tenth(soak: ModuleType) -> None:
     assert soak.by_tenth([7]) == [7] * 10
 
 
-def test_idle_cpu_counts_user_and_system_time(soak: ModuleType) -> None:
+def test_idle_cpu_counts_user_and_system_time_of_each_group(soak: ModuleType) -> None:
     def busy(_: float) -> None:
-        end = soak.processor_s(os.getpid()) + 0.2
-        while soak.processor_s(os.getpid()) < end:
+        end = soak.processor_s_of([os.getpid()]) + 0.2
+        while soak.processor_s_of([os.getpid()]) < end:
             pass
 
-    assert soak.idle_cpu_percent(os.getpid(), 0, sleep=busy) > 5
+    with soak.sleepers(2) as asleep:
+        assert len(asleep) == 2
+        own, floor = soak.idle_cpu_percent([[os.getpid()], asleep], 0, sleep=busy)
+
+    assert own > 5
+    assert floor < own
 
 
 def test_mix_holds_every_kind_of_request(soak: ModuleType) -> None:
@@ -85,4 +90,5 @@ def test_service_keeps_its_memory_and_makes_no_error_in_a_long_run() -> None:
     figures = _run()
 
     assert figures["growth_mb"] < MOST_GROWTH_MB
-    assert figures["idle_cpu_percent"] < MOST_IDLE_PERCENT
+    own_percent = figures["idle_cpu_percent"] - figures["sleepers_cpu_percent"]
+    assert own_percent < MOST_IDLE_PERCENT
