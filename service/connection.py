@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.errors import MalformedInput, ServiceError
-from service.exchange import Exchange, target_of
+from service.exchange import Exchange, date_headers, target_of
 from service.refusals import MAX_HEAD_BYTES, answer_to, too_large, too_many, too_slow
 
 LINGER_S: Final = 2.0  # so long may a client go on sending after an early answer
@@ -148,7 +148,7 @@ class Connection(HttpToolsProtocol):
             logger=self.logger,
             access_logger=self.access_logger,
             access_log=False,
-            default_headers=self.server_state.default_headers,
+            default_headers=date_headers(),
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
             keep_alive=http_version != "1.0" and self.parser.should_keep_alive(),

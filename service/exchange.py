@@ -4,6 +4,8 @@ uvicorn writes head and body apart, which costs a system call here and a second 
 and looks at each header several times. All but plain answers of known length are left to it.
 """
 
+import time
+from email.utils import formatdate
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
@@ -85,6 +87,19 @@ class Exchange(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+def date_headers() -> list[tuple[bytes, bytes]]:
+    """`Date` of an answer that begins now.
+
+    Made when it is asked for, once a second: a server that renews it by a timer never sleeps.
+    """
+    return _dated(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _dated(second: int) -> list[tuple[bytes, bytes]]:
+    return [(b"date", formatdate(second, usegmt=True).encode())]
 
 
 def target_of(url: bytes) -> tuple[str, bytes, bytes]:

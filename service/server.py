@@ -15,7 +15,6 @@ from service.api.call import Service
 from service.connection import Connection, ConnectionLimits
 
 OTHER_FILES: Final = 64  # models, logs, and what the libraries open
-DATE_S: Final = 1.0
 
 
 class Server(uvicorn.Server):
@@ -87,14 +86,8 @@ class Server(uvicorn.Server):
         self._stopping.set()
 
     async def main_loop(self) -> None:
-        """Renews the date of answers each second.
-
-        uvicorn's own wakes ten times a second to look for `stop`, and on virtual machines it may
-        cost most of a millisecond to wake.
-        """
-        while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), DATE_S)
+        """Sleeps until `stop`; uvicorn's own wakes ten times a second, which idle cores feel."""
+        await self._stopping.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Ends once all that was fed is taken in."""

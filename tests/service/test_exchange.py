@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.exchange import LONGEST_KEPT_URL, WHOLE_MOST_BYTES, target_of
+from service.exchange import LONGEST_KEPT_URL, WHOLE_MOST_BYTES, date_headers, target_of
 from tests.service.live import run, serve_app
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -54,6 +54,19 @@ def test_exchange_sends_head_and_body() -> None:
 
     assert answer.startswith(b"HTTP/1.1 200 OK\r\ndate: ")
     assert answer.endswith(b"content-length: 2\r\nx-some: thing\r\nconnection: close\r\n\r\nok")
+
+
+def test_exchange_dates_each_answer_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    dates = []
+    for second in (0.9, 1.2, 86_400.0):
+        monkeypatch.setattr("service.exchange.time.time", lambda now=second: now)
+        dates += date_headers()
+
+    assert dates == [
+        (b"date", b"Thu, 01 Jan 1970 00:00:00 GMT"),
+        (b"date", b"Thu, 01 Jan 1970 00:00:01 GMT"),
+        (b"date", b"Fri, 02 Jan 1970 00:00:00 GMT"),
+    ]
 
 
 def test_exchange_keeps_the_connection_for_the_next_request() -> None:

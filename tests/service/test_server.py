@@ -5,6 +5,8 @@ import json
 import signal
 import socket
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -46,6 +48,22 @@ def test_server_ends_well_on_a_signal(repository: Path, number: signal.Signals) 
 
     assert code == 0
     assert "Traceback" not in errors
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells how often a thread was woken")
+def test_server_sleeps_while_nobody_asks(repository: Path) -> None:
+    with serve(repository, RFVAE_PROCESSES="1") as server:
+        before = _wakes(server.process.pid)
+        time.sleep(3)
+        wakes = _wakes(server.process.pid) - before
+
+    assert wakes < 15
+
+
+def _wakes(pid: int) -> int:
+    """How often the main thread of a process went to sleep."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("voluntary_ctxt")).split()[1])
 
 
 def test_server_finishes_an_accepted_request_after_the_signal(repository: Path) -> None:
