@@ -59,9 +59,11 @@ def main() -> None:
     """Measure and print."""
     options = parse_arguments()
     with serve() as (pid, port):
-        with sleepers(len(processes_of(pid))) as asleep:
-            idle, floor = idle_cpu_percent([processes_of(pid), asleep], options.idle_seconds)
-        print(f"idle CPU over {options.idle_seconds:g} s: {idle:.2f} %, sleepers {floor:.2f} %")
+        servers = processes_of(pid)
+        with sleepers(len(servers)) as asleep:
+            idle, floor = idle_cpu_percent([servers, asleep], options.idle_seconds)
+        print(f"idle CPU over {options.idle_seconds:g} s: {idle:.2f} %", end=", ")
+        print(f"processes that sleep: {floor:.2f} %", flush=True)
         figures = asyncio.run(soak(pid, port, options))
     figures |= {"idle_cpu_percent": round(idle, 3), "sleepers_cpu_percent": round(floor, 3)}
     for name, value in figures.items():

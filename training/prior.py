@@ -109,7 +109,7 @@ class StandardPrior(nn.Module):
 
     @torch.no_grad()
     def fold_into(self, vae: VAE) -> None:
-        """Give the code the unit of its prior's standard deviation, in both networks' last layers.
+        """Give the code the unit of its prior's standard deviation, in the layers on its two sides.
 
         Reconstructions stay as they are, and N(0, 1) becomes the prior: what counts nats or
         variances of the code then needs to know of no other. Of `expected_kl` only what is the same
