@@ -45,8 +45,11 @@ TITLES = {
     "factor_vae_score": "Metric I: one factor fixed (factor_vae_score)",
     "one_factor_varied_score": "Metric II: one factor varied (one_factor_varied_score)",
 }
-SAMPLE_IMAGES = 10_000  # for MIG and DCI
-DCI_REFITS = 10
+SAMPLE_IMAGES = 10_000  # for MIG and reconstructions
+# The authors regress on every image, and their deep trees fit noise on fewer: with 10,000 of the
+# 245,760 images of Oval-dSprites the same codes have a D of .85 in place of .90.
+DCI_IMAGES = 250_000
+DCI_REFITS = 5
 # Depths of the authors' forests (seqam-lab/bfvae at 6308734); 5 for other data.
 OVAL_FACTORS, OVAL_DEPTHS = ("scale", "orientation", "x", "y"), (12, 5, 12, 12)
 Evaluation = dict[str, Any]
@@ -88,7 +91,7 @@ def evaluate_run(
                 votes[name] = ways.score(name)
             except ValueError as problem:  # the table has no such sets of images
                 console.print(f"{TITLES[name]}: not scored: {problem}", highlight=False)
-    with console.status("MIG and DCI"):
+    with console.status("MIG, and DCI of up to 250,000 images"):
         further = _further_metrics(means, factors, seed=seed)
     sample = sample_indices(source.n_images, SAMPLE_IMAGES, seed=seed)
     error = reconstruction_error(run.vae, source, sample)
@@ -159,9 +162,10 @@ def _further_metrics(means: MeanTable, factors: Factors, *, seed: int) -> dict[s
     codes = means(indices.numpy())
     depth = OVAL_DEPTHS if factors.factor_names == OVAL_FACTORS else 5
     gap = mig(codes, classes.numpy(), seed=seed)
+    many = sample_indices(factors.n_images, DCI_IMAGES, seed=seed)
     regressed = dci(
-        codes,
-        factors.values_at(indices).numpy(),
+        means(many.numpy()),
+        factors.values_at(many).numpy(),
         seed=seed,
         regressor=forest(max_depth=depth),
         n_bootstrap=DCI_REFITS,
@@ -183,6 +187,7 @@ def _further_metrics(means: MeanTable, factors: Factors, *, seed: int) -> dict[s
             "informativeness_ci95": regressed.informativeness_ci95,
             "informativeness_by_factor": _plain(regressed.informativeness_by_factor),
             "table": _plain(regressed.table),
+            "n_images": len(many),
         },
         "n_images": len(indices),
     }
@@ -242,7 +247,7 @@ def _print(
     console.print(_summary(votes))
     gap, regressed = further["mig"], further["dci_forest"]
     console.print(
-        f"MIG {gap['score']:.3f} · DCI (forest): disentanglement "
+        f"MIG {gap['score']:.3f} · DCI (forest, {regressed['n_images']:,} images): disentanglement "
         f"{regressed['disentanglement']:.3f}, completeness {regressed['completeness']:.3f}, "
         f"NRMSE {regressed['informativeness_nrmse']:.3f} (lower is better)",
         highlight=False,

@@ -31,6 +31,7 @@ def few_images():
         patch.setattr(evaluate_module, "PAPER", replace(PAPER, **few))
         patch.setattr(evaluate_module, "ROBUST", replace(ROBUST, **few))
         patch.setattr(evaluate_module, "SAMPLE_IMAGES", 200)
+        patch.setattr(evaluate_module, "DCI_IMAGES", 300)
         patch.setattr(evaluate_module, "DCI_REFITS", 0)
         patch.setattr(report_module, "MAX_IMAGES", 100)
         patch.setattr(evidence_module, "SENSITIVITY_IMAGES", 10)
@@ -81,6 +82,9 @@ def test_evaluate_run_adds_mig_and_dci(evaluated):
     assert len(further["mig"]["gaps"]) == 4
     assert 0 <= further["dci_forest"]["disentanglement"] <= 1
     assert further["dci_forest"]["regressor"].endswith("depth (12, 5, 12, 12)")
+    assert further["n_images"] == 200
+    assert further["dci_forest"]["n_images"] == 300
+    assert "DCI (forest, 300 images)" in evaluated[1]
 
 
 def test_evaluate_run_prints_votes_by_factor_and_a_summary(evaluated):

@@ -110,7 +110,8 @@ def test_pruned_run_exports_and_serves(run_dir, tmp_path):
 
 
 def test_pruned_run_is_evaluated_like_any_other(run_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr("training.evaluate.SAMPLE_IMAGES", 400)
+    for name in ("SAMPLE_IMAGES", "DCI_IMAGES"):
+        monkeypatch.setattr(f"training.evaluate.{name}", 400)
     prune_run(run_dir, tmp_path / "small", limits=ALL, console=QUIET)
     assert call("evaluate", tmp_path / "small", "--votes", 20) == 0
     evaluation = json.loads((tmp_path / "small" / "evaluation.json").read_text())
