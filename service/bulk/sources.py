@@ -213,17 +213,28 @@ def _bytes_of(value: Any) -> bytes:
 
 
 def _image_files(folder: Path) -> Iterator[str]:
-    """The path inside the folder of every image file at any depth."""
-    waiting = [""]
+    """The path inside the folder of every image file at any depth; hidden ones are left out.
+
+    Links to folders are followed, but not in a circle.
+    """
+    waiting = [("", frozenset({_identity(folder.stat())}))]
     while waiting:
-        inside = waiting.pop()
+        inside, above = waiting.pop()
         with os.scandir(folder / inside) as entries:  # knows files from folders without asking
             for entry in entries:
                 name = f"{inside}{entry.name}"
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(f"{name}/")
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    identity = _identity(entry.stat())
+                    if identity not in above:
+                        waiting.append((f"{name}/", above | {identity}))
                 elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
                     yield name
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _read(path: str) -> bytes:

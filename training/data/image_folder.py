@@ -9,7 +9,7 @@ import hashlib
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -37,22 +37,38 @@ def image_files(folder: Path) -> list[Path]:
     """All pictures below a folder in the order of their names; hidden ones are left out.
 
     Raises:
-        DataError: The folder is missing or has none.
+        DataError: The folder is missing, has none, or one inside it may not be read.
     """
     if not folder.is_dir():
         raise DataError(f"`data.path` must name a folder of images: `{folder}` is none")
-    paths = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    try:
+        paths = sorted(_image_files(folder))
+    except OSError as error:
+        raise DataError(f"`{error.filename}` cannot be read: {error.strerror}") from error
     if not paths:
         raise DataError(
             f"`{folder}` holds no images: files must end in {', '.join(IMAGE_SUFFIXES)}"
         )
     return paths
+
+
+def _image_files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """Pictures at any depth, also through links to folders, but not in a circle."""
+    here = above | {_identity(folder.stat())}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = folder / entry.name
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                if _identity(entry.stat()) not in here:
+                    yield from _image_files(path, here)
+            elif path.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
+                yield path
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def open_picture(content: bytes, *, wanted: int | None = None) -> Image.Image:

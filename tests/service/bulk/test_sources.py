@@ -42,6 +42,24 @@ def test_folder_is_read_by_name_below_all_folders(
     assert source.read(1, 2).ids == ["b/10.PNG"]
 
 
+def test_hidden_files_are_left_out_and_links_followed_but_not_in_a_circle(
+    folder: Path, reading: Reading, pictures: Pixels
+) -> None:
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "c.png").write_bytes(as_file(pictures[3]))
+    (elsewhere / "back").symlink_to(folder, target_is_directory=True)
+    (folder / "b" / "linked").symlink_to(elsewhere, target_is_directory=True)
+    (folder / "up").symlink_to(folder, target_is_directory=True)
+    (folder / "._a.png").write_bytes(b"what macOS leaves beside a file")
+    source = open_source(folder, reading)
+
+    chunk = source.read(0, len(source))
+
+    assert chunk.ids == ["a.png", "b/10.PNG", "b/2.png", "b/linked/c.png"]
+    assert (chunk.images[3, 0] == pictures[3]).all()
+
+
 def test_folder_fingerprint_changes_with_a_file(folder: Path, reading: Reading) -> None:
     before = open_source(folder, reading).fingerprint()
     (folder / "c.png").write_bytes((folder / "a.png").read_bytes())

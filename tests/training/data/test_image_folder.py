@@ -1,5 +1,6 @@
 """A folder of pictures: what is found, how it is read, and what a broken file does."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from training.config import DataConfig
 from training.data import ImageSource, array_files, notes_on, open_images
+from training.data.image_folder import image_files
 from training.errors import DataError
 
 N = 6
@@ -40,6 +42,40 @@ def test_folder_is_read_recursively_in_the_order_of_names(folder: Path) -> None:
     torch.testing.assert_close(
         source.images(torch.tensor([1]))[0, 0], torch.from_numpy(np.array(wanted)) / 255
     )
+
+
+def test_links_to_folders_are_followed_but_not_in_a_circle(folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path.parent / "elsewhere"
+    elsewhere.mkdir()
+    Image.new("L", (20, 12), 200).save(elsewhere / "g.png")
+    (elsewhere / "back").symlink_to(folder, target_is_directory=True)
+    (folder / "deep" / "linked").symlink_to(elsewhere, target_is_directory=True)
+    (folder / "deep" / "up").symlink_to(folder, target_is_directory=True)
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    assert [path.relative_to(folder).as_posix() for path in image_files(folder)] == [
+        "a.png",
+        "b.bmp",
+        "deep/c.tif",
+        "deep/d.PNG",
+        "deep/er/e.pgm",
+        "deep/linked/g.png",
+        "f.webp",
+    ]
+
+
+def test_folder_that_may_not_be_read_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == "er":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"deep/er` cannot be read: Permission denied"):
+        image_files(folder)
 
 
 def test_folder_too_large_for_memory_is_read_on_demand(
