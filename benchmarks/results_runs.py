@@ -10,7 +10,8 @@ from typing import Any
 
 from results_rows import ROWS, Row
 
-from training.config import Config, load_config, parse_config
+from training.config import Config
+from training.config_file import load_config, parse_config
 from training.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -166,6 +167,7 @@ def _findings(run_dir: Path, info: dict[str, Any]) -> Result:
             round(further["dci_forest"][key], 4)
             for key in ("disentanglement", "completeness", "informativeness_nrmse")
         ],
+        "dci_images": further["dci_forest"]["n_images"],
         "mig": round(further["mig"]["score"], 4),
         "reconstruction": evaluation["reconstruction"],
         "disagreements": report["disagreements"],

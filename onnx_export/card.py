@@ -9,7 +9,7 @@ from onnx_export.scores import score_section
 from onnx_export.sweeps import Sweep, sweep_section
 from onnx_export.trained_run import TrainedRun
 from service.models.artifact import Dimension, Manifest
-from training.config import config_toml
+from training.config_file import config_toml
 
 _HALF_TURN = (
     "An ellipse looks the same after half a turn. The data holds orientations over a full turn, "

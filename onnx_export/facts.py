@@ -29,7 +29,8 @@ from service.models.artifact import (
     VectorSpec,
 )
 from service.models.manifest import LONGEST_CHANGE
-from training.config import Config, config_sha256
+from training.config import Config
+from training.config_file import config_sha256
 from training.data.standardization import Standardization
 from training.likelihood import Gaussian
 from training.networks import VAE

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.config import Config, parse_config
+from training.config import Config
+from training.config_file import parse_config
 from training.data.array_files import ARRAY_SUFFIXES, open_array
 from training.data.image_folder import IMAGE_SUFFIXES, image_files, looks_gray, open_picture, spread
 from training.data.opening import IMAGES, VECTORS, open_images, require_enough

@@ -11,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Generator, Tensor, nn
 
-from training.config import Config, config_json, parse_config
+from training.config import Config
+from training.config_file import config_json, parse_config
 from training.errors import CheckpointError
 from training.networks import VAE, SampleShape, make_vae
 from training.prior import make_prior

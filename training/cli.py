@@ -46,7 +46,7 @@ def run(
     ] = None,
 ) -> None:
     """Train a model into a new folder."""
-    from training.config import load_config
+    from training.config_file import load_config
     from training.runs import start_run
 
     if config is None and data is None:
@@ -241,7 +241,7 @@ def _say(message: str) -> None:
 
 def _choose(config: Path | None, data: Path, changes: list[str]) -> "Config":
     from training.auto import choose_config
-    from training.config import read_tables
+    from training.config_file import read_tables
 
     choice = choose_config(data, read_tables(config, changes))
     for line in choice.lines:

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from training.checkpoint import LoadedRun, load_model, write_checkpoint
-from training.config import Config, config_toml
+from training.config import Config
+from training.config_file import config_toml
 from training.data import held_out_part
 from training.encoding import sample_indices
 from training.errors import ConfigError, RunError, as_typed

@@ -14,7 +14,8 @@ import torch
 from rich.console import Console
 
 from training.checkpoint import read_checkpoint, restore
-from training.config import Config, config_toml
+from training.config import Config
+from training.config_file import config_toml
 from training.data import ImageSource, notes_on, open_images, require_enough
 from training.data.standardization import Standardization, standardization_of
 from training.errors import ConfigError, DataError, RunError, TrainingError

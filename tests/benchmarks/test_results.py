@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.config import config_toml, load_config
+from training.config_file import config_toml, load_config
 from training.figures import save_figure, traversals_figure
 
 ROOT = Path(__file__).parents[2]
@@ -121,6 +121,7 @@ EVALUATION = {
             "disentanglement": 0.93,
             "completeness": 0.87,
             "informativeness_nrmse": 0.22,
+            "n_images": 245_760,
         },
     },
     "reconstruction": {"nats": 31.26, "squared": 0.002},

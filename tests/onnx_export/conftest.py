@@ -16,7 +16,7 @@ from onnx_export.export import export_run
 from onnx_export.network_graphs import Graphs, arrange, trace_graphs
 from onnx_export.request import Exported, Request
 from onnx_export.trained_run import TrainedRun, read_run
-from training.config import parse_config
+from training.config_file import parse_config
 from training.networks import VAE
 from training.runs import start_run
 

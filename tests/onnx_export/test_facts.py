@@ -19,7 +19,8 @@ from onnx_export.facts import (
 )
 from onnx_export.request import Exported
 from onnx_export.trained_run import TrainedRun
-from training.config import Config, config_sha256
+from training.config import Config
+from training.config_file import config_sha256
 from training.likelihood import Gaussian
 from training.networks import VAE
 

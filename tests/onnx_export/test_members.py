@@ -21,7 +21,7 @@ from service.models.served import LoadOptions, load_model
 from tests.service.process import run as service_command
 from training import evidence as evidence_module
 from training import report as report_module
-from training.config import parse_config, read_tables
+from training.config_file import parse_config, read_tables
 from training.encoding import encode_with_elbo
 from training.report import open_run_images, report_run
 from training.runs import start_run

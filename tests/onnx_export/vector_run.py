@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from training.config import parse_config
+from training.config_file import parse_config
 from training.report import report_run
 from training.runs import start_run
 

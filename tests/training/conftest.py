@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.config import Config, config_toml, parse_config
+from training.config import Config
+from training.config_file import config_toml, parse_config
 
 TINY = {
     "data": {"name": "oval-dsprites", "size": 32},

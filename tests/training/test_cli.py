@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from training.cli import main
-from training.config import Config, config_toml
+from training.config import Config
+from training.config_file import config_toml
 
 MakeConfig = Callable[..., Config]
 STEPS = 40

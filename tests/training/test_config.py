@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from training.config import Config, config_sha256, config_toml, load_config, parse_config
+from training.config import Config
+from training.config_file import config_sha256, config_toml, load_config, parse_config
 from training.errors import ConfigError
 from training.schedules import is_always_zero, schedule_value
 

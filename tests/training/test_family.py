@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.config import Config, load_config, parse_config
+from training.config import Config
+from training.config_file import load_config, parse_config
 from training.data import open_images
 from training.errors import ConfigError
 from training.fit import Hooks, Record, fit, new_state

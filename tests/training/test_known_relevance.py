@@ -16,7 +16,7 @@ from torch import Generator
 from torch.distributions import MultivariateNormal
 
 from training.checkpoint import load_model
-from training.config import parse_config
+from training.config_file import parse_config
 from training.data.linear_gaussian import LENGTHS, NOISE, information_nats
 from training.encoding import encode_with_elbo
 from training.objective import elbo, kl_per_dim, reparameterize

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.distributions import Normal
 
-from training.config import Config, parse_config
+from training.config import Config
+from training.config_file import parse_config
 from training.discriminator import CodeHistory, Discriminator
 from training.errors import ConfigError
 from training.likelihood import Gaussian

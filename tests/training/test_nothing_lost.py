@@ -17,7 +17,8 @@ from rich.console import Console
 
 from training.checkpoint import read_checkpoint
 from training.cli import main
-from training.config import Config, config_toml
+from training.config import Config
+from training.config_file import config_toml
 from training.data import open_images
 from training.errors import DataError, RunError
 from training.fit import Hooks, fit, new_state

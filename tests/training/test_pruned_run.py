@@ -15,7 +15,7 @@ from training import evidence as evidence_module
 from training import report as report_module
 from training.checkpoint import load_model
 from training.cli import main
-from training.config import load_config
+from training.config_file import load_config
 from training.errors import ConfigError, RunError
 from training.pruned_run import Limits, prune_run
 from training.report import report_run

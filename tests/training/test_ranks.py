@@ -12,7 +12,8 @@ from rich.console import Console
 from torch import Tensor
 
 from training.checkpoint import read_checkpoint
-from training.config import Config, config_toml
+from training.config import Config
+from training.config_file import config_toml
 from training.errors import ConfigError
 from training.ranks import Ranks, launch
 from training.runs import resume_run, start_run
@@ -23,7 +24,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from training.config import load_config
+from training.config_file import load_config
 from training.runs import start_run
 for name in sys.argv[1:]:
     path = Path(name)

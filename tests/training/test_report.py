@@ -10,7 +10,7 @@ from tests.training.known_model import INFO, FourPixels, KnownVAE, known_report
 from training import evidence as evidence_module
 from training import report as report_module
 from training.checkpoint import load_model
-from training.config import parse_config
+from training.config_file import parse_config
 from training.data.parts import split_indices
 from training.errors import DataError, RunError
 from training.report import gate_has_a_vote, open_run_images, report_run
