@@ -91,8 +91,8 @@ def evaluate_run(
                 votes[name] = ways.score(name)
             except ValueError as problem:  # the table has no such sets of images
                 console.print(f"{TITLES[name]}: not scored: {problem}", highlight=False)
-    with console.status("MIG, and DCI of up to 250,000 images"):
-        further = _further_metrics(means, factors, seed=seed)
+    with console.status("MIG") as status:
+        further = _further_metrics(means, factors, seed=seed, show=status.update)
     sample = sample_indices(source.n_images, SAMPLE_IMAGES, seed=seed)
     error = reconstruction_error(run.vae, source, sample)
     evaluation = {
@@ -156,13 +156,19 @@ def _require_factors(source: ImageSource) -> Factors:
     return source.factors
 
 
-def _further_metrics(means: MeanTable, factors: Factors, *, seed: int) -> dict[str, Any]:
+def _further_metrics(
+    means: MeanTable, factors: Factors, *, seed: int, show: Callable[[str], None]
+) -> dict[str, Any]:
     indices = sample_indices(factors.n_images, SAMPLE_IMAGES, seed=seed)
     classes = factors.factors_of(indices)
     codes = means(indices.numpy())
     depth = OVAL_DEPTHS if factors.factor_names == OVAL_FACTORS else 5
     gap = mig(codes, classes.numpy(), seed=seed)
     many = sample_indices(factors.n_images, DCI_IMAGES, seed=seed)
+    for number, part in enumerate(many.split(SAMPLE_IMAGES)):
+        show(f"DCI: {number * SAMPLE_IMAGES:,} of {len(many):,} images encoded")
+        means(part.numpy())
+    show(f"DCI: random forests on {len(many):,} images")
     regressed = dci(
         means(many.numpy()),
         factors.values_at(many).numpy(),
