@@ -15,6 +15,7 @@ from results_table import (
     Results,
     dci_cell,
     percent,
+    run_dci,
     steps_of,
     table,
 )
@@ -111,7 +112,7 @@ def _cost_line(run: Result) -> Cells:
     else:
         error = run["reconstruction"]
         scores = [
-            dci_cell(run["dci_forest"]),
+            run_dci(run),
             f"{run['mig']:.3f}",
             f"{error['nats']:.2f}",
             f"{error['squared']:.5f}",

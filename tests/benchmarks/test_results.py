@@ -187,6 +187,19 @@ def test_run_becomes_a_line_beside_the_published_one(
     )
 
 
+def test_dci_over_few_images_is_marked(
+    results: ModuleType, project: Any, runs: Path, write_run: WriteRun
+) -> None:
+    folder = write_run("oval-dsprites", 3)
+    scores = EVALUATION["further_metrics"]
+    few = {**scores, "dci_forest": {**scores["dci_forest"], "n_images": 10_000}}
+    change(folder / "evaluation.json", further_metrics=few)
+    assert results.update(project, runs) == []
+    (line, _) = lines_of(project, "| [RF-VAE](training/configs/oval-dsprites.toml)")
+    assert "| .93 / .87 / .22 † |" in line
+    assert "| .93 / .87 / .22 † |" in project.page.read_text()
+
+
 def test_results_are_made_again_without_the_runs(
     results: ModuleType, project: Any, runs: Path, write_run: WriteRun, tmp_path: Path
 ) -> None:
