@@ -165,7 +165,7 @@ def _further_metrics(
     depth = OVAL_DEPTHS if factors.factor_names == OVAL_FACTORS else 5
     gap = mig(codes, classes.numpy(), seed=seed)
     many = sample_indices(factors.n_images, DCI_IMAGES, seed=seed)
-    for number, part in enumerate(many.split(SAMPLE_IMAGES)):
+    for number, part in enumerate(torch.split(many, SAMPLE_IMAGES)):
         show(f"DCI: {number * SAMPLE_IMAGES:,} of {len(many):,} images encoded")
         means(part.numpy())
     show(f"DCI: random forests on {len(many):,} images")
