@@ -1,9 +1,10 @@
 """The settings that a run starts from when nobody chose any: all schedules in one place.
 
-Found on Oval-dSprites (`configs/oval-dsprites.toml` says how it gets there) and stretched to any
-length. At first the KL weight is so high that dimensions wake up one by one, while the total
-correlation and the turn of the latent axes align them; then it is low until a further dimension
-carries something, so that weak factors get in; then the gate opens and what carries little closes.
+Found on Oval-dSprites (`configs/oval-dsprites-fast-start.toml` says how it gets there) and
+stretched to any length. At first the KL weight is so high that dimensions wake up one by one,
+while the total correlation and the turn of the latent axes align them; then it is low until a
+further dimension carries something, so that weak factors get in; then the gate opens and what
+carries little closes.
 """
 
 from typing import Any
