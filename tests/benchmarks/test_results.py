@@ -14,10 +14,11 @@ import torch
 
 from training.config_file import config_toml, load_config
 from training.figures import save_figure, traversals_figure
-from training.schedules import Schedule
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("scale", "orientation", "x", "y")
+# The one row whose schedules, those of the optimizer too, begin later than its set's others.
+SLOW = load_config(ROOT / "training" / "configs" / "oval-dsprites.toml")
 WriteRun = Callable[..., Path]
 
 
@@ -151,28 +152,31 @@ def test_tree_holds_what_is_made_from_its_json_files(results: ModuleType) -> Non
         assert figure.made_from(tree.figure) == figure.source_of(known, tree.results)
 
 
-def rates(schedule: Schedule) -> tuple[float, ...]:
-    """What a schedule passes through, not when: that goes with the weights of the objective."""
-    points = schedule if isinstance(schedule, tuple) else ((0, schedule),)
-    return tuple(value for _, value in points)
-
-
 def test_methods_on_a_set_share_networks_optimizers_batch_and_steps(results: ModuleType) -> None:
     for data in {row.data for row in results.ROWS}:
-        configs = [load_config(ROOT / row.config) for row in results.ROWS if row.data == data]
+        rows = [row for row in results.ROWS if row.data == data]
         shared = {
             (
                 config.data,
                 config.model,
-                rates(config.optimizer.learning_rate),
-                rates(config.optimizer.rotation_learning_rate),
-                config.optimizer.betas,
                 config.discriminator,
                 config.run.model_copy(update={"seed": 0}),
             )
-            for config in configs
+            for config in (load_config(ROOT / row.config) for row in rows)
         }
         assert len(shared) == 1
+        optimizers = {load_config(ROOT / row.config).optimizer for row in rows} - {SLOW.optimizer}
+        assert len(optimizers) == 1
+
+
+def test_slow_start_delays_the_optimizers_schedules_and_changes_nothing_else_of_it() -> None:
+    fast = load_config(ROOT / "training" / "configs" / "oval-dsprites-fast-start.toml").optimizer
+    assert SLOW.optimizer.betas == fast.betas
+    for name in ("learning_rate", "rotation_learning_rate"):
+        pairs = zip(getattr(SLOW.optimizer, name), getattr(fast, name), strict=True)
+        for (later, rate), (moment, expected) in pairs:
+            assert rate == expected
+            assert 0 <= later - moment <= 300
 
 
 def test_run_becomes_a_line_beside_the_published_one(
