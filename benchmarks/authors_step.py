@@ -5,12 +5,13 @@ discriminator, no freezing and no detaching but of the permuted codes, as in arX
 """
 
 import itertools
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from training.config import Config
+from training.config import Config, DiscriminatorConfig
 from training.data import open_images
 from training.fit import SCALARS, new_state, train_step
 from training.state import STREAMS
@@ -43,8 +44,8 @@ class MemoryImages:
 class OursTraining:
     """The package's step with the paper's constants."""
 
-    def __init__(self) -> None:
-        self.config = Config()
+    def __init__(self, precision: Literal["auto", "float32"] = "auto") -> None:
+        self.config = Config(discriminator=DiscriminatorConfig(precision=precision))
         self.images = MemoryImages()
         self.state = new_state(self.config, self.images.image_shape, device=torch.device("cpu"))
 

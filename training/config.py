@@ -133,7 +133,11 @@ class OptimizerConfig(Section):
 
 
 class DiscriminatorConfig(Section):
-    """The density-ratio discriminator, its Adam, and the codes it sees."""
+    """The density-ratio discriminator, its Adam, and the codes it sees.
+
+    With `precision` `auto` the products of wide layers take bfloat16 where the processor has matrix
+    tiles for it (`training/wide_linear.py`); with `float32` nowhere.
+    """
 
     hidden_units: int = Field(default=1000, gt=0)
     hidden_layers: int = Field(default=5, gt=0)
@@ -141,6 +145,7 @@ class DiscriminatorConfig(Section):
     betas: Betas = (0.5, 0.9)
     history: int = Field(default=1, gt=0)
     second_batch: bool = True
+    precision: Literal["auto", "float32"] = "auto"
 
 
 class RunConfig(Section):

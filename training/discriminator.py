@@ -3,20 +3,39 @@
 import torch
 from torch import Tensor, nn
 
+from training.config import Config
+from training.wide_linear import SMALLEST_WIDTH, WideLinear, has_matrix_tiles
+
 LEAK = 0.2
 
 
+def uses_tiles(config: Config) -> bool:
+    """Whether the discriminator's products take bfloat16 when it trains on this processor."""
+    wanted = config.discriminator.precision == "auto" and config.run.precision == "float32"
+    layers, width = config.discriminator.hidden_layers, config.discriminator.hidden_units
+    return wanted and layers > 1 and width >= SMALLEST_WIDTH and has_matrix_tiles()
+
+
 class Discriminator(nn.Module):
-    """Tells codes from codes with permuted columns; two logits: 0 = joint, 1 = permuted."""
+    """Tells codes from codes with permuted columns; two logits: 0 = joint, 1 = permuted.
+
+    With `tiles`, wide layers multiply in bfloat16 while they train on a CPU.
+    """
 
     def __init__(
-        self, latent_dim: int, *, hidden_units: int = 1000, hidden_layers: int = 5
+        self,
+        latent_dim: int,
+        *,
+        hidden_units: int = 1000,
+        hidden_layers: int = 5,
+        tiles: bool = False,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         width = latent_dim
         for _ in range(hidden_layers):
-            layers += [nn.Linear(width, hidden_units), nn.LeakyReLU(LEAK, inplace=True)]
+            hidden = WideLinear(width, hidden_units, tiles=tiles)
+            layers += [hidden, nn.LeakyReLU(LEAK, inplace=True)]
             width = hidden_units
         self.layers = nn.Sequential(*layers, nn.Linear(width, 2))
 

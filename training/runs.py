@@ -1,6 +1,5 @@
 """A run from start to end: device, data, folder, loop, checkpoints, and how it stopped."""
 
-import platform
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -18,17 +17,16 @@ from training.config import Config
 from training.config_file import config_toml
 from training.data import ImageSource, notes_on, open_images, require_enough
 from training.data.standardization import Standardization, standardization_of
-from training.errors import ConfigError, DataError, RunError, TrainingError
+from training.device import join, machine_name
+from training.errors import DataError, RunError, TrainingError
 from training.fit import Hooks, fit, new_state
 from training.location import Locations, located, locations_of
 from training.networks import SampleShape
 from training.progress import make_display
-from training.ranks import Ranks, launch
+from training.ranks import Ranks
 from training.recorder import Recorder
 from training.run_folder import FORMAT_VERSION, RunFolder, now, write_atomically
 from training.state import TrainingState
-
-CPU_INFO = Path("/proc/cpuinfo")
 
 
 def start_run(config: Config, out: Path, *, console: Console) -> str:
@@ -151,47 +149,6 @@ def _train(
     return status
 
 
-def join(config: Config, console: Console) -> tuple[Ranks, torch.device]:
-    """This process's place among those that train together, and its device."""
-    device = choose_device(config, Console(quiet=True))
-    ranks, own_device = launch(config, accelerator=device.type)
-    if ranks.rank == 0:
-        choose_device(config, console)  # Says which, now that it is known who speaks.
-    if ranks.size > 1 and ranks.rank == 0:
-        console.print(f"Processes: {ranks.size}, each on an equal part of every batch")
-    return ranks, own_device or device
-
-
-def choose_device(config: Config, console: Console) -> torch.device:
-    """The device that `run.device` asks for; says which and why, and sets the threads.
-
-    Raises:
-        ConfigError: CUDA is asked for and cannot be used.
-    """
-    wanted, has_cuda = config.run.device, torch.cuda.is_available()
-    if wanted == "cuda" and not has_cuda:
-        raise ConfigError(
-            "`run.device` is `cuda` and PyTorch finds no usable CUDA device; "
-            "use `auto` or `cpu`, or install a CUDA build of torch"
-        )
-    if config.run.threads:
-        torch.set_num_threads(config.run.threads)
-    reason = "`run.device` asks for it" if wanted != "auto" else 'found by `run.device = "auto"`'
-    if wanted == "auto" and not has_cuda:
-        reason = "no CUDA device found"
-    if has_cuda and wanted != "cpu":
-        name = torch.cuda.get_device_name()
-        console.print(f"Device: CUDA, {name} ({reason})", highlight=False, markup=False)
-        return torch.device("cuda")
-    threads = torch.get_num_threads()
-    console.print(
-        f"Device: CPU, {threads} thread{'s' if threads > 1 else ''} ({reason})",
-        highlight=False,
-        markup=False,
-    )
-    return torch.device("cpu")
-
-
 def _open_images(
     config: Config,
     console: Console,
@@ -260,17 +217,6 @@ def _describe(config: Config, images: ImageSource, device: torch.device) -> dict
 
 def _place(device: torch.device) -> dict[str, str]:
     return {"device": device.type, "machine": machine_name(device)}
-
-
-def machine_name(device: torch.device) -> str:
-    """The GPU, or the processor and how many threads of it are used; costs mean nothing without."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name()
-    lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    threads = torch.get_num_threads()
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _code_versions(info: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Adam
 
 from training.config import Config
-from training.discriminator import CodeHistory, Discriminator
+from training.discriminator import CodeHistory, Discriminator, uses_tiles
 from training.errors import CheckpointError
 from training.gate_clock import GateClock
 from training.networks import VAE, SampleShape, initialize, make_vae
@@ -67,6 +67,7 @@ def build_state(
         model.latent_dim,
         hidden_units=config.discriminator.hidden_units,
         hidden_layers=config.discriminator.hidden_layers,
+        tiles=uses_tiles(config),
     )
     for network in (vae, discriminator):
         initialize(network, scheme=scheme, generator=start)

@@ -1,0 +1,52 @@
+"""What a run says about where it computes."""
+
+import pytest
+import torch
+from rich.console import Console
+
+from tests.training.conftest import MakeConfig
+from training.device import choose_device, machine_name
+
+WIDE = {"hidden_units": 512, "hidden_layers": 2}
+
+
+def said(config: MakeConfig, capsys: pytest.CaptureFixture[str], **changes: object) -> list[str]:
+    choose_device(config(**changes), Console(soft_wrap=True))
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_said"),
+    [
+        ({"discriminator": WIDE}, True),
+        ({"discriminator": WIDE | {"hidden_units": 511}}, False),
+        ({"discriminator": WIDE | {"hidden_layers": 1}}, False),
+        ({"discriminator": WIDE | {"precision": "float32"}}, False),
+        ({"discriminator": WIDE, "run": {"precision": "bfloat16", "device": "cpu"}}, False),
+        ({"discriminator": WIDE, "objective": {"tc_weight": 0}}, False),
+    ],
+)
+def test_a_discriminator_that_multiplies_in_bfloat16_is_said(
+    changes: dict[str, object],
+    is_said: bool,
+    make_config: MakeConfig,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("training.discriminator.has_matrix_tiles", lambda: True)
+    lines = said(make_config, capsys, **changes)
+    assert lines[0] == "Device: CPU, 1 thread (`run.device` asks for it)"
+    assert [line.startswith("Discriminator: its products take bfloat16") for line in lines[1:]] == (
+        [True] if is_said else []
+    )
+
+
+def test_nothing_is_said_on_a_processor_without_tiles(
+    make_config: MakeConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.discriminator.has_matrix_tiles", lambda: False)
+    assert len(said(make_config, capsys, discriminator=WIDE)) == 1
+
+
+def test_machine_name_ends_with_the_threads_in_use() -> None:
+    assert machine_name(torch.device("cpu")).endswith(", 1 thread")
