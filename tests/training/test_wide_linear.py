@@ -84,7 +84,6 @@ def test_other_products_stay_in_float32() -> None:
 
 
 def test_discriminator_learns_the_same_total_correlation() -> None:
-    torch.set_num_threads(1)
     found = [learned_total_correlation(tiles=tiles) for tiles in (True, False)]
     assert found[1] > 0.2  # of .51: on its way there
     assert found[0] == pytest.approx(found[1], abs=0.05)
