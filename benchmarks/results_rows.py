@@ -34,7 +34,7 @@ ROWS = (
     Row("oval-beta-vae", "beta-VAE", OVAL),
     Row("oval-rf-vae-0", "RF-VAE-0", OVAL),
     Row("oval-bf-vae-1", "BF-VAE-1", OVAL),
-    Row("dsprites", "RF-VAE", SPRITES),
+    Row("dsprites", "RF-VAE", SPRITES, 2),
     Row("dsprites-factor-vae", "FactorVAE", SPRITES),
     Row("color-oval-dsprites", "RF-VAE", COLOR),
     Row("clock-faces", "RF-VAE", CLOCKS),
