@@ -6,6 +6,7 @@ or learned with the weights (arXiv 2006.13202, section 3).
 """
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +14,16 @@ from torch import Tensor, nn
 from training.objective import bernoulli_reconstruction, gaussian_reconstruction
 
 
-class Likelihood(nn.Module):
+class Likelihood(nn.Module, ABC):
     """p(x | z) given the decoder's output for z."""
 
+    @abstractmethod
     def mean(self, output: Tensor) -> Tensor:
         """E[x | z], of the shape of `output`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reconstruction_loss(self, output: Tensor, images: Tensor) -> Tensor:
         """-ln p(x | z), (batch,), nats per image."""
-        raise NotImplementedError
 
 
 class Bernoulli(Likelihood):
