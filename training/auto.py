@@ -50,15 +50,20 @@ def choose_config(path: Path, explicit: Tables) -> Choice:
     """Choose a configuration for the images or vectors at `path`.
 
     Args:
-        path: A folder of images, an array file, or a table.
-        explicit: What the user set, by section; it wins.
+        path: A folder of images, an array file, or a table; it wins over `data.path`.
+        explicit: What the user set, by section; it wins over what is chosen.
 
     Raises:
         DataError: There is nothing at `path` that can be read.
         ConfigError: An explicit setting breaks a rule.
     """
+    origin = f"the settings for `{path}`"
+    for section in ("data", "run"):
+        if not isinstance(explicit.get(section, {}), dict):
+            parse_config({section: explicit[section]}, origin=origin)  # Says what a section is.
+    explicit = _without_path(explicit)
     data = {**_choose_data(path, explicit.get("data", {})), **explicit.get("data", {})}
-    partial = parse_config({"data": data}, origin=f"the settings for `{path}`")
+    partial = parse_config({"data": data}, origin=origin)
     source = open_images(partial.data)
     require_enough(source, partial.data)
     steps = explicit.get("run", {}).get("steps", default_steps(source.n_images))
@@ -70,13 +75,21 @@ def choose_config(path: Path, explicit: Tables) -> Choice:
     merged = {"data": data}
     for section in tables.keys() | explicit.keys() - {"data"}:
         merged[section] = _merged(tables.get(section, {}), explicit.get(section, {}))
-    config = parse_config(merged, origin=f"the settings for `{path}`")
+    config = parse_config(merged, origin=origin)
     samples = "rows" if len(source.image_shape) == 1 else "images"
     lines = [
-        *_describe(source),
+        *_describe(source, standardized=config.data.standardize),
         *_describe_choices(config, explicit, samples=samples),
     ]
     return Choice(config, lines)
+
+
+def _without_path(explicit: Tables) -> Tables:
+    """The settings of a former run name its data: they are repeated on others."""
+    if "path" not in explicit.get("data", {}):
+        return explicit
+    kept = {key: value for key, value in explicit["data"].items() if key != "path"}
+    return {**explicit, "data": kept}
 
 
 def _merged(chosen: dict[str, Any], explicit: Any) -> Any:
@@ -157,11 +170,16 @@ def _choose_size(sides: Sequence[tuple[int, int]]) -> int:
 
 
 @torch.no_grad()
-def _describe(source: ImageSource) -> list[str]:
+def _describe(source: ImageSource, *, standardized: bool) -> list[str]:
     if len(source.image_shape) == 1:
+        columns = (
+            "each column brought to mean 0 and standard deviation 1"
+            if standardized
+            else "as they are"
+        )
         return [
-            f"found {source.n_images:,} rows of {source.image_shape[0]} numbers to train on, each "
-            "column brought to mean 0 and standard deviation 1"
+            f"found {source.n_images:,} rows of {source.image_shape[0]} numbers to train on, "
+            f"{columns}"
         ]
     probe = torch.unique(torch.linspace(0, source.n_images - 1, PROBES).long())
     images = source.images(probe)  # (probes, channels, height, width)
@@ -171,6 +189,11 @@ def _describe(source: ImageSource) -> list[str]:
         f"found {source.n_images:,} images to train on; they become {height} x {width} pixels, "
         f"{color}, {_polarity(images)}, {_values(images)}"
     ]
+
+
+def _at_the_latest(config: Config) -> str:
+    wait_steps = config.relevance.wait_steps
+    return f", or up to {wait_steps:,} later where factors come in late" if wait_steps else ""
 
 
 def _polarity(images: torch.Tensor) -> str:
@@ -195,7 +218,7 @@ def _describe_choices(config: Config, explicit: Tables, *, samples: str) -> list
     lines.append(
         f"chosen: {config.model.latent_dim} latent dimensions, {config.run.steps:,} steps of "
         f"{config.run.batch_size} {samples}, {config.objective.likelihood} likelihood, schedules "
-        f"that open the gate at step {config.relevance.frozen_steps:,}"
+        f"that open the gate at step {config.relevance.frozen_steps:,}{_at_the_latest(config)}"
     )
     given = [
         f"{section}.{key}"

@@ -80,7 +80,7 @@ def resume(
 @app.command()
 def evaluate(
     run_dir: RunArgument,
-    seed: Annotated[int, typer.Option(help="Seed of the votes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the votes.")] = 0,
     votes: Annotated[int, typer.Option(min=1, help="Number of votes of each metric.")] = 800,
 ) -> None:
     """Score how well the dimensions match the known factors (Metrics I and II)."""
@@ -93,7 +93,7 @@ def evaluate(
 @app.command()
 def report(
     run_dir: RunArgument,
-    seed: Annotated[int, typer.Option(help="Seed of the sample of images.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample of images.")] = 0,
 ) -> None:
     """Say which dimensions are relevant and why, and draw them."""
     from training.report import report_run
@@ -116,7 +116,7 @@ def compare(
     by: Annotated[
         Literal["spearman", "pearson"], typer.Option(help="Correlation of ranks, or of values.")
     ] = "spearman",
-    seed: Annotated[int, typer.Option(help="Seed of the sample of images.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample of images.")] = 0,
 ) -> None:
     """Match the dimensions of several runs, and say how often each factor is found."""
     from training.compare import compare_runs
@@ -147,7 +147,7 @@ def prune(
     force: Annotated[
         bool, typer.Option("--force", help="Write it whatever it loses, or if not finished.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the sample of images.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample of images.")] = 0,
 ) -> None:
     """Drop the nuisance dimensions, and say what the reconstructions lose."""
     from training.pruned_run import Limits, prune_run
@@ -161,8 +161,8 @@ def prune(
 def datasets(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Set to look at.")] = None,
     out: Annotated[Path | None, typer.Option(help="PNG file for a sheet of its samples.")] = None,
-    size: Annotated[int, typer.Option(help="Pixels across.")] = 64,
-    seed: Annotated[int, typer.Option(help="Seed of the samples.")] = 0,
+    size: Annotated[int, typer.Option(min=1, help="Pixels across.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
 ) -> None:
     """List the sets of images that this program draws, or draw a sheet of one."""
     from training.config import DataConfig

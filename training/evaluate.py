@@ -30,6 +30,7 @@ from training.metrics import (
     one_factor_varied_score,
     one_factor_varied_score_on_grid,
 )
+from training.metrics.samplers import NoSuchRows
 from training.report import open_run_images, relevant_dims_of_run, write_json
 from training.run_folder import FORMAT_VERSION
 
@@ -89,7 +90,7 @@ def evaluate_run(
         with console.status(f"{TITLES[name]}: encoding and voting"):
             try:
                 votes[name] = ways.score(name)
-            except ValueError as problem:  # the table has no such sets of images
+            except NoSuchRows as problem:
                 console.print(f"{TITLES[name]}: not scored: {problem}", highlight=False)
     with console.status("MIG") as status:
         further = _further_metrics(means, factors, seed=seed, show=status.update)

@@ -57,7 +57,8 @@ class GateClock:
         if step + 1 == min(self._config.wait_from, self._config.frozen_steps):
             self.silent.copy_(self.kl < self._config.wait_kl)
         waited = step + 1 - self._config.frozen_steps
-        if waited >= 0 and waited % LOOK_EVERY == 0:
+        is_last = waited == self._config.wait_steps
+        if waited >= 0 and (waited % LOOK_EVERY == 0 or is_last):
             self._look(step + 1, waited)
 
     def _look(self, step: int, waited: int) -> None:

@@ -18,7 +18,7 @@ from training.config_file import config_toml
 from training.data import ImageSource, notes_on, open_images, require_enough
 from training.data.standardization import Standardization, standardization_of
 from training.device import join, machine_name
-from training.errors import DataError, RunError, TrainingError
+from training.errors import DataError, RunError, as_typed
 from training.fit import Hooks, fit, new_state
 from training.location import Locations, located, locations_of
 from training.networks import SampleShape
@@ -88,11 +88,22 @@ def resume_run(run_dir: Path, *, steps: int | None, console: Console) -> str:
     if ranks.rank > 0:
         return _follow(state, images, config)
     with folder.lock():
+        _require_same_step(folder, state)
         folder.cut_metrics(after=state.step)
         write_atomically(folder.config, config_toml(config).encode())
         console.print(f"Resuming at step {state.step:,}", highlight=False)
         info |= {"steps": config.run.steps, "code_version": _code_versions(info)} | _place(device)
         return _train(folder, state, images, config=config, info=info, console=console)
+
+
+def _require_same_step(folder: RunFolder, state: TrainingState) -> None:
+    """Another process may have trained in the folder until a moment ago, while images were read."""
+    now_at = read_checkpoint(folder.checkpoint).step
+    if now_at != state.step:
+        raise RunError(
+            f"another process went on with this run, from step {state.step:,} to {now_at:,}, and "
+            f"stopped: rfvae-train resume {as_typed(folder.path)} goes on from there"
+        )
 
 
 def _require_free(folder: RunFolder, ranks: Ranks) -> None:
@@ -140,7 +151,7 @@ def _train(
             fit(state, images, config=config, hooks=hooks)
         status = "finished" if state.step == config.run.steps else "interrupted"
         recorder.finish(status=status)
-    except TrainingError:
+    except Exception:  # Also a full memory or a lost file: the folder must not say that it runs.
         recorder.fail()
         raise
     finally:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,6 +93,24 @@ def test_choose_config_lets_explicit_settings_win(make_folder: MakeFolder) -> No
     assert not any(line.startswith("held out") for line in choice.lines)
 
 
+def test_choose_config_repeats_the_settings_of_a_run_on_other_images(
+    make_folder: MakeFolder,
+) -> None:
+    folder = make_folder([(40, 40)])
+    explicit = {"data": {"name": "images", "path": "where/the/others/were", "size": 48}}
+    choice = choose_config(folder, explicit)
+    assert choice.config.data.path == folder
+    assert choice.config.data.size == 48
+    assert choice.lines[-1] == "as you set it: data.name, data.size"
+
+
+def test_choose_config_says_how_long_the_gate_may_wait(make_folder: MakeFolder) -> None:
+    choice = choose_config(make_folder([(40, 40)]), {})
+    gate = choice.config.relevance
+    expected = f"at step {gate.frozen_steps:,}, or up to {gate.wait_steps:,} later"
+    assert any(expected in line for line in choice.lines)
+
+
 @pytest.mark.parametrize(
     ("explicit", "text"),
     [
@@ -99,10 +118,12 @@ def test_choose_config_lets_explicit_settings_win(make_folder: MakeFolder) -> No
         ({"run": {"steps": "many"}}, "`run.steps`: input should be a valid integer"),
         ({"runs": {}}, "unknown key `runs`; did you mean `run`?"),
         ({"data": {"size": 0}}, "`data.size`: input should be greater than 0"),
+        ({"data": "pictures"}, "`data`: "),
+        ({"run": 5}, "`run`: "),
     ],
 )
 def test_choose_config_explains_a_bad_setting(
-    make_folder: MakeFolder, explicit: dict[str, dict[str, object]], text: str
+    make_folder: MakeFolder, explicit: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         choose_config(make_folder([(40, 40)]), explicit)
@@ -126,7 +147,10 @@ def test_choose_config_takes_numbers_below_zero_for_vectors(tmp_path: Path) -> N
     assert (choice.config.data.name, choice.config.data.standardize) == ("vectors", True)
     assert choice.config.objective.likelihood == "gaussian"
     assert choice.lines[0].startswith("found 45 rows of 16 numbers")
+    assert "each column brought to mean 0" in choice.lines[0]
     assert "images" not in " ".join(choice.lines)
+    kept = choose_config(path, {"data": {"standardize": False}})
+    assert kept.lines[0] == "found 45 rows of 16 numbers to train on, as they are"
 
 
 def test_choose_config_reads_a_table(tmp_path: Path) -> None:

@@ -376,6 +376,8 @@ def test_datasets_draws_a_sheet_of_one_set(
         (["cars"], 1, "got `cars`; choose one of them"),
         (["linear-gaussian", "--out", "sheet.png"], 1, "only images can be drawn"),
         (["xy-object", "--size", "48", "--out", "sheet.png"], 1, "drawn at one of the sizes"),
+        (["xy-object", "--size", "0", "--out", "sheet.png"], 2, "Invalid value for '--size'"),
+        (["xy-object", "--seed", "-1", "--out", "sheet.png"], 2, "Invalid value for '--seed'"),
     ],
 )
 def test_datasets_explains_what_it_cannot_draw(

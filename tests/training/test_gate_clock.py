@@ -59,6 +59,12 @@ def test_dimension_that_was_awake_before_opens_no_gate() -> None:
     assert opening(clock(**WAITING), {0: 0}) == 500  # 100 and the longest wait
 
 
+@pytest.mark.parametrize("wait_steps", [1, LOOK_EVERY - 1, LOOK_EVERY, 30, 1995])
+def test_gate_waits_no_longer_than_it_may(wait_steps: int) -> None:
+    settings = WAITING | {"wait_steps": wait_steps}
+    assert opening(clock(**settings), {}, steps=2200) == 100 + wait_steps
+
+
 def test_gate_waits_for_as_many_dimensions_as_are_asked_for() -> None:
     settings = WAITING | {"wait_dims": 2}
     assert 310 < opening(clock(**settings), {1: 130, 2: 310}) <= 310 + 2 * LOOK_EVERY

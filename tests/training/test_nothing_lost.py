@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from training.checkpoint import read_checkpoint
 from training.cli import main
 from training.config import Config
 from training.config_file import config_toml
-from training.data import open_images
+from training.data import ImageSource, open_images
 from training.errors import DataError, RunError
 from training.fit import Hooks, fit, new_state
 from training.progress import PlainDisplay
@@ -145,6 +146,38 @@ def test_second_process_in_a_run_folder_is_refused_with_the_first_ones_number(
     with RunFolder(out).lock(), pytest.raises(RunError, match=expected):
         resume_run(out, steps=9, console=QUIET)
     assert resume_run(out, steps=9, console=QUIET) == "finished"
+
+
+def test_resume_does_not_undo_what_another_process_did_while_it_read_the_images(
+    tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    start_run(make_config(), out, console=QUIET)
+    first = read_checkpoint(out / "checkpoint.safetensors").step
+
+    def open_slowly(*arguments: Any, **options: Any) -> ImageSource:
+        monkeypatch.undo()
+        resume_run(out, steps=first + 3, console=QUIET)  # the other process, from start to end
+        return open_images(*arguments, **options)
+
+    monkeypatch.setattr("training.runs.open_images", open_slowly)
+    with pytest.raises(RunError, match=f"from step {first} to {first + 3}, and stopped: rfvae"):
+        resume_run(out, steps=first + 9, console=QUIET)
+    assert read_checkpoint(out / "checkpoint.safetensors").step == first + 3
+    assert RunFolder(out).read_info()["status"] == "finished"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), FileNotFoundError("gone"), RunError("no")])
+def test_run_that_ends_with_any_error_says_so_in_its_folder(
+    tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("training.runs.fit", fail)
+    with pytest.raises(type(error)):
+        start_run(make_config(), tmp_path / "run", console=QUIET)
+    assert RunFolder(tmp_path / "run").read_info()["status"] == "failed"
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,10 @@ class FactorSampler(Protocol):
         ...
 
 
+class NoSuchRows(ValueError):
+    """A table of factors has no set of rows that a metric could vote on."""
+
+
 def choose(n_pool: int, n: int, rng: np.random.Generator) -> Ints:
     """min(n, n_pool) different numbers below `n_pool`."""
     if n >= n_pool:
@@ -99,7 +103,7 @@ class TableSampler:
             pools = [rows for rows in group_rows(others) if np.ptp(column[rows]) > 0]
             rule = f"two rows that differ in factor {factor} and in no other"
         if not pools:
-            raise ValueError(
+            raise NoSuchRows(
                 f"this metric needs {rule}; got none among {self.n_images} rows. "
                 "Put continuous factors into few classes first, with `discretize(factors, n_bins)`."
             )
