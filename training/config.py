@@ -135,6 +135,8 @@ class OptimizerConfig(Section):
 class DiscriminatorConfig(Section):
     """The density-ratio discriminator, its Adam, and the codes it sees.
 
+    With `standardize` it sees each dimension around its mean and in units of its spread, and tells
+    the encoder nothing about either (`training/discriminator.py`).
     With `precision` `auto` the products of wide layers take bfloat16 where the processor has matrix
     tiles for it (`training/wide_linear.py`); with `float32` nowhere.
     """
@@ -145,6 +147,7 @@ class DiscriminatorConfig(Section):
     betas: Betas = (0.5, 0.9)
     history: int = Field(default=1, gt=0)
     second_batch: bool = True
+    standardize: bool = False
     precision: Literal["auto", "float32"] = "auto"
 
 

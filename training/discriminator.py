@@ -73,3 +73,21 @@ class CodeHistory:
         """Stored mu and logvar, (n_stored * batch, latent_dim) each."""
         n_stored = min(self.n_appended, len(self.mu))
         return self.mu[:n_stored].flatten(0, 1), self.logvar[:n_stored].flatten(0, 1)
+
+    def standardize(self, z: Tensor) -> Tensor:
+        """Codes, (batch, latent_dim), around the mean of the stored ones and in their spread."""
+        if self.n_appended == 0:
+            return z
+        mu, logvar = self.posteriors()
+        variance = mu.var(dim=0) + logvar.exp().mean(dim=0)  # (latent_dim,), of sampled codes
+        return (z - mu.mean(dim=0)) / variance.sqrt()
+
+
+def shape_only(z: Tensor) -> Tensor:
+    """z, (batch, latent_dim), with a gradient that neither shifts nor stretches a dimension.
+
+    The total correlation does not depend on either. What a discriminator says of them is
+    extrapolation: followed, it drives silent dimensions far from 0, to codes not seen before.
+    """
+    mean, std = z.mean(dim=0), z.std(dim=0)
+    return (z - mean) * (std.detach() / std) + mean.detach()

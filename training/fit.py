@@ -158,6 +158,8 @@ def discriminator_step(state: TrainingState, *, config: Config) -> Tensor:
     with torch.no_grad():
         mu, logvar = state.history.posteriors()  # (history * batch, latent_dim)
         z = reparameterize(mu, logvar, eps=state.noise(len(mu)))
+        if config.discriminator.standardize:
+            z = state.history.standardize(z)
         relevant_z = state.gate.relevance() * z  # (history * batch, latent_dim)
         permuted_z = permute_dims(relevant_z, generator=state.generators["permutations"])
     own = torch.cat([state.ranks.own(relevant_z), state.ranks.own(permuted_z)])

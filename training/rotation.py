@@ -1,10 +1,12 @@
 """Rotates the latent axes directly: a preconditioner for the flat direction of the objective.
 
-Turning the code and turning the decoder's input back leaves every reconstruction as it is, so only
-KL and total correlation see the turn. Gradient descent on the weights takes that path very slowly:
-encoder and decoder must move together. Here each step takes the gradient with respect to the turn
-itself, a skew-symmetric matrix, and folds the turn into the two linear layers next to the code. The
-networks and the objective stay what they are; only the way to the optimum is shorter.
+Turning the code's mean and turning the decoder's input back leaves the reconstruction of every mean
+as it is. What sees the turn is the noise between them, where its size differs by dimension (arXiv
+1812.06775), the total correlation, and the KL where its weights differ. Gradient descent on the
+weights takes that path very slowly: encoder and decoder must move together. Here each step takes
+the gradient with respect to the turn itself, a skew-symmetric matrix, and folds the turn into the
+two linear layers next to the code. The networks and the objective stay what they are; only the way
+to the optimum is shorter.
 """
 
 import torch

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from training.config import Config
+from training.discriminator import shape_only
 from training.minibatch_tc import minibatch_tc
 from training.objective import (
     Terms,
@@ -122,7 +123,11 @@ def _total_correlation(
     if not uses_tc(config):
         return torch.zeros((), device=relevance.device)
     if uses_discriminator(config):
-        return density_ratio_tc(discriminate(state, relevance * codes.z))
+        z = codes.z
+        if config.discriminator.standardize:
+            shape = shape_only(state.ranks.gather(z))  # (all_rows, latent_dim)
+            z = state.history.standardize(state.ranks.own(shape))
+        return density_ratio_tc(discriminate(state, relevance * z))
     mask = relevance > 0.5  # (latent_dim,): a fixed 0 or 1
     z, mu, logvar = (state.ranks.gather(part) for part in (codes.z, codes.mu, codes.logvar))
     return minibatch_tc(z, mu, logvar, mask=mask, n_images=n_images)

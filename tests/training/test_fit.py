@@ -222,6 +222,26 @@ def test_discriminator_learns_to_see_dependent_dimensions(make_config: MakeConfi
     assert losses[-1] < min(0.45, losses[0] - 0.1)
 
 
+@pytest.mark.parametrize("standardize", [True, False])
+def test_standardized_discriminator_neither_moves_nor_stretches_codes(
+    make_config: MakeConfig, standardize: bool
+) -> None:
+    config = make_config(discriminator={"history": 2, "standardize": standardize})
+    state, images = start(config)
+    for _ in range(2):
+        train_step(state, images, config=config)
+    batch = images.images(torch.arange(0, 4000, 200))
+    terms, codes = compute_terms(
+        state, batch, config=config, weights=weights_at(config, 2), n_images=images.n_images
+    )
+    (gradient,) = torch.autograd.grad(terms.total_correlation, codes.z)  # (batch, latent_dim)
+    z = codes.z.detach()
+    size = gradient.abs().sum(dim=0)
+    felt = [gradient.sum(dim=0) / size, (gradient * (z - z.mean(dim=0))).sum(dim=0) / size]
+    assert float(size.min()) > 0
+    assert (float(torch.stack(felt).abs().max()) < 1e-4) is standardize
+
+
 def test_second_batch_is_independent_and_encoded_after_the_vae_step(
     make_config: MakeConfig,
 ) -> None:

@@ -9,7 +9,7 @@ from torch.distributions import Normal
 
 from training.config import Config
 from training.config_file import parse_config
-from training.discriminator import CodeHistory, Discriminator
+from training.discriminator import CodeHistory, Discriminator, shape_only
 from training.errors import ConfigError
 from training.likelihood import Gaussian
 from training.networks import VAE, initialize, make_vae, side_plan
@@ -146,6 +146,38 @@ def test_code_history_keeps_the_newest_batches() -> None:
     mu, logvar = history.posteriors()
     assert mu.flatten().tolist() == [3, 3, 3, 2, 2, 2]
     assert torch.equal(logvar, -mu)
+
+
+def test_code_history_standardizes_codes_by_those_that_it_holds() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mu = torch.randn(2, 4000, 1, generator=generator) * 3 + 50
+    history = CodeHistory(history=2, batch_size=4000, latent_dim=1)
+    assert torch.equal(history.standardize(mu[0]), mu[0])  # nothing is known yet
+    for batch in mu:
+        history.append(batch, torch.full_like(batch, math.log(16)))
+    z = mu.flatten(0, 1) + 4 * torch.randn(8000, 1, generator=generator)
+    standardized = history.standardize(z)
+    assert float(standardized.mean()) == pytest.approx(0, abs=0.05)
+    assert float(standardized.std()) == pytest.approx(1, abs=0.05)
+
+
+def test_shape_only_passes_no_gradient_to_shift_and_scale() -> None:
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randn(32, 3, generator=generator, dtype=torch.float64)
+    shift = torch.full((3,), 2.0, dtype=torch.float64, requires_grad=True)
+    scale = torch.full((3,), 0.5, dtype=torch.float64, requires_grad=True)
+    bend = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    z = codes + bend * codes**3
+    standard = (z - z.mean(dim=0)) / z.std(dim=0)
+    moved = shift + scale * standard
+    seen = shape_only(moved)
+    torch.testing.assert_close(seen, moved)
+    seen.pow(4).sum().backward()
+    zeros = torch.zeros(3, dtype=torch.float64)
+    torch.testing.assert_close(shift.grad, zeros, atol=1e-9, rtol=0)
+    torch.testing.assert_close(scale.grad, zeros, atol=1e-9, rtol=0)
+    assert bend.grad is not None
+    assert float(bend.grad.abs().min()) > 0.1  # what does change the shape is felt
 
 
 def test_code_history_gives_only_what_was_stored() -> None:

@@ -40,6 +40,9 @@ def members(make_config: MakeConfig) -> dict[str, Config]:
     capacity = {"kl_weight_min": 9, "kl_weight_max": 9, "capacity": 0.05, "tc_weight": 0}
     return {
         "rf-vae": make_config(objective=STRONG_TC, optimizer=turning, **common),
+        "standardized": make_config(
+            objective=STRONG_TC, discriminator={"standardize": True}, **common
+        ),
         "beta-tcvae": make_config(objective=minibatch, relevance=ones, **common),
         "capacity": make_config(objective=capacity, relevance=ones, **common),
     }
