@@ -2,7 +2,8 @@
 
 uvicorn waits for ever for the head of a request and for a client that does not read its answer, has
 no limit on the size of a head, and closes at once after an early answer, so that a client that
-still sends its body is reset before it can read.
+still sends its body is reset before it can read. It also takes what follows the head of a request
+that offers an upgrade for the next request.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -102,14 +104,42 @@ class Connection(HttpToolsProtocol):
             return
         before = self.cycle
         body_bytes = len(before.body) if before is not None and before.more_body else None
-        super().data_received(data)
-        if self._view.end is None:
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self._refuse(MalformedInput(_NO_HTTP), "malformed")
             return
         if self.cycle is before:  # no further head is complete
             self._count_unclaimed(len(data), body_bytes)
         elif self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Reads past each head that offers an upgrade, which RFC 9110, 7.8, lets a server ignore.
+
+        Raises:
+            httptools.HttpParserError: it is no HTTP, or asks for a tunnel.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as offer:
+                data = memoryview(data)[offer.args[0] :]
+            self._repeat_head_without_offer()
+
+    def _repeat_head_without_offer(self) -> None:
+        """To a new parser, as the one that saw the offer takes no body."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":  # which is an upgrade without a header that offers it
+            raise httptools.HttpParserInvalidMethodError
+        first = b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())
+        lines = [b"%b: %b" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        self.parser.feed_data(b"\r\n".join((first, *lines, b"", b"")))
 
     def _count_unclaimed(self, n_bytes: int, body_bytes: int | None) -> None:
         """Bounds what comes and is no piece of a body: the head of a request, or trailers.
@@ -134,6 +164,8 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Starts the request; uvicorn's own also thinks of web sockets and of other limits."""
+        if self.parser.should_upgrade():  # it comes again, without the offer
+            return
         self._unclaimed_bytes = 0
         self._limits.idle.pop(self, None)
         scope, http_version = self.scope, self.parser.get_http_version()
@@ -160,6 +192,13 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
         self.headers = []  # the body's trailers must not become headers of the request
+
+    def on_message_complete(self) -> None:
+        """Ends the body."""
+        if self.parser.should_upgrade() or self.cycle.response_complete:
+            return
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """Goes on with the next request, or waits for it."""
@@ -188,10 +227,6 @@ class Connection(HttpToolsProtocol):
             self._await_request(left_s)
         else:
             self._end()
-
-    def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn for bytes that are no HTTP."""
-        self._refuse(MalformedInput(_NO_HTTP), "malformed")
 
     def pause_writing(self) -> None:
         super().pause_writing()

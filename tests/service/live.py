@@ -36,6 +36,16 @@ class Live:
         self._clients.append(client)
         return client
 
+    async def receive(self, *parts: bytes) -> None:
+        """Gives the one connection each part as a packet of its own; a network might join them."""
+        async with asyncio.timeout(WAIT_S):
+            while not self.server.server_state.connections:
+                await asyncio.sleep(0.001)
+        (connection,) = self.server.server_state.connections
+        for part in parts:
+            connection.data_received(part)
+            await asyncio.sleep(0)
+
     async def wait_until_closed(self) -> None:
         """Returns when the server holds no connection."""
         async with asyncio.timeout(WAIT_S):
