@@ -68,6 +68,20 @@ def test_overlay_gives_every_selector_the_labels_of_the_pods() -> None:
     assert built["ServiceMonitor"]["selector"]["matchLabels"] == labels
 
 
+def test_overlay_lets_pods_in_by_the_label_of_a_client_alone() -> None:
+    (policy,) = [one["spec"] for one in _built("cpu") if one["kind"] == "NetworkPolicy"]
+    (rule,) = policy["ingress"]
+    is_client = {"key": "rfvae-client", "operator": "In", "values": ["true"]}
+
+    assert rule["from"] == [
+        {"namespaceSelector": {}, "podSelector": {"matchExpressions": [is_client]}},
+        *(
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+            for name in ("monitoring", "ingress-nginx")
+        ),
+    ]
+
+
 def test_gpu_overlay_asks_for_a_gpu_and_its_image() -> None:
     (deployment,) = [one for one in _built("gpu") if one["kind"] == "Deployment"]
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
