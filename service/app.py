@@ -105,6 +105,7 @@ def create_app(
         description=_DESCRIPTION,
         openapi_url=None,  # `docs_routes` has the document and a page that works offline
         lifespan=_lifespan(service, tracing),
+        redirect_slashes=False,  # it would lead to `http` and the client's `Host`, keys and all
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.service = service

@@ -79,6 +79,10 @@ QUERIES = {
         request=raw(GOOD, **{"X-Request-Timeout-Ms": "soon"}),
     ),
     "unknown path": Case(404, "not-found", "got `/encoder`; see /docs", path="/encoder"),
+    "slash at the end": Case(404, "not-found", "got `/encode/`; see /docs", path="/encode/"),
+    "slash behind a name": Case(
+        404, "not-found", "got `/models/tiny/`; see /docs", method="GET", path="/models/tiny/"
+    ),
     "wrong method": Case(
         405, "method-not-allowed", "this path takes POST; got GET", method="GET", path="/encode"
     ),
