@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,26 @@ import yaml
 from compose_spec import PyCompose
 
 from service.auth import require_keys
-from service.settings import load_settings
+from service.cli import app
+from service.settings import BUNDLED, BUNDLED_DEFAULT, Settings, load_settings
 from tests.deploy.dockerfile import ROOT, read_stages
 
-# The client puts variables in before it reads the file; here, their defaults.
-TEXT = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "docker-compose.yml").read_text())
+VARIABLE = re.compile(r"\$\{(?P<name>\w+):(?P<kind>[-+])(?P<text>[^}]*)\}")
+
+
+def _resolved(**variables: str) -> str:
+    """The file with variables put in, as the client does before it reads it."""
+
+    def value(found: re.Match[str]) -> str:
+        given = variables.get(found["name"], "")
+        if found["kind"] == "+":
+            return found["text"] if given else ""
+        return given or found["text"]
+
+    return VARIABLE.sub(value, (ROOT / "docker-compose.yml").read_text())
+
+
+TEXT = _resolved()
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +87,37 @@ def test_compose_says_that_loopback_needs_no_key_and_lets_others_ask_for_one(
     assert services["service-gpu"]["environment"] == variables
 
 
+@pytest.mark.parametrize("name", ["service", "service-gpu"])
+@pytest.mark.parametrize(
+    ("variables", "folder", "repositories", "default"),
+    [
+        ({}, "./service/bundled", (BUNDLED,), BUNDLED_DEFAULT),
+        ({"MODELS": "./mine"}, "./mine", (Path("/models"),), None),
+    ],
+    ids=["bundled", "mine"],
+)
+def test_compose_serves_the_models_that_it_is_given_or_else_the_bundled_ones(
+    name: str,
+    variables: dict[str, str],
+    folder: str,
+    repositories: tuple[Path, ...],
+    default: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = yaml.safe_load(_resolved(**variables))["services"][name]
+    for variable, value in service["environment"].items():
+        monkeypatch.setenv(variable, value)
+    started: list[Settings] = []
+    monkeypatch.setattr("service.run.run", lambda settings, say: started.append(settings))
+    monkeypatch.setattr("service.cli.configure_logging", lambda *_: None)
+
+    app(shlex.split(service["command"]), standalone_mode=False)
+
+    assert started[0].model_repository == repositories
+    assert started[0].default_model == default
+    assert service["volumes"] == [f"{folder}:/models:ro"]
+
+
 def test_compose_names_files_and_targets_that_exist(services: dict[str, Any]) -> None:
     volumes = [volume for service in services.values() for volume in service.get("volumes", [])]
     paths = [Path(volume.split(":")[0]) for volume in volumes if volume.startswith(".")]
@@ -93,8 +140,6 @@ def test_compose_gives_containers_no_more_rights_than_they_need(
 
 
 def test_compose_waits_for_requests_longer_than_the_service_does(services: dict[str, Any]) -> None:
-    from service.settings import Settings
-
     settings = Settings()
     wait_s = int(services["service"]["stop_grace_period"].removesuffix("s"))
 
