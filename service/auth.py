@@ -43,18 +43,21 @@ def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
-def require_keys(settings: Settings, address: str) -> None:
+def require_keys(settings: Settings, address: str | None) -> None:
     """Refuses to listen openly without keys.
 
     Args:
-        address: what the server listens on, as numbers.
+        address: what the server listens on, as numbers; None where something else chooses it.
 
     Raises:
         SettingsError: keys are needed, there are none, and nobody said that none are wanted.
     """
-    if settings.auth == "auto" and not settings.api_key_hashes and not is_loopback(address):
+    if settings.auth != "auto" or settings.api_key_hashes:
+        return
+    if address is None or not is_loopback(address):
+        place = "an unknown address" if address is None else f"the address {address}"
         raise SettingsError(
-            f"a service that other machines reach must ask for API keys; got the address {address} "
-            "and no key; make one with `rfvae-serve key` and put its hash into "
-            "RFVAE_API_KEY_HASHES, or say RFVAE_AUTH=off"
+            f"a service that other machines reach must ask for API keys; got {place} and no key; "
+            "make one with `rfvae-serve key` and put its hash into RFVAE_API_KEY_HASHES, or say "
+            "RFVAE_AUTH=off"
         )

@@ -15,6 +15,7 @@ from ray.serve import Application
 
 from service.api.call import Service
 from service.app import create_app
+from service.auth import require_keys
 from service.observability.logging import configure_logging
 from service.settings import Settings, load_settings
 
@@ -35,9 +36,9 @@ def build(options: dict[str, Any]) -> Application:
     """The application; `options` are settings without the prefix, and win over RFVAE_ variables.
 
     Raises:
-        SettingsError: an option is unknown or out of its range.
+        SettingsError: an option is unknown or out of its range, or nothing says who may ask.
     """
-    load_settings(**options)  # here, so that a mistake ends the command and not each replica
+    _settings(options)  # here, so that a mistake ends the command and not each replica
 
     def app() -> FastAPI:
         settings = settings_of_replica(options, _assigned_cores())
@@ -69,10 +70,16 @@ class Replica:
 
 def settings_of_replica(options: dict[str, Any], cores: float) -> Settings:
     """The settings of this machine, with one lane and one picture thread for each core of Ray's."""
-    settings = load_settings(**options)
+    settings = _settings(options)
     own = max(1, int(cores))
     chosen = {name: own for name in ("lanes", "image_threads") if getattr(settings, name) == 0}
     return settings.model_copy(update=chosen)
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    settings = load_settings(**options)
+    require_keys(settings, None)  # Ray listens, and may do so on every node's address
+    return settings
 
 
 def _assigned_cores() -> float:

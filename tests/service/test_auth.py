@@ -54,18 +54,24 @@ def test_is_loopback(address: str, loopback: bool) -> None:
         ("127.0.0.1", Settings()),
         ("0.0.0.0", Settings(auth="off")),
         ("0.0.0.0", Settings(api_key_hashes=(HASH,))),
+        (None, Settings(auth="off")),
+        (None, Settings(api_key_hashes=(HASH,))),
     ],
 )
-def test_require_keys_is_content(address: str, settings: Settings) -> None:
+def test_require_keys_is_content(address: str | None, settings: Settings) -> None:
     require_keys(settings, address)
 
 
-def test_require_keys_refuses_to_listen_openly_without_one() -> None:
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [("0.0.0.0", "the address 0.0.0.0"), (None, "an unknown address")],
+)
+def test_require_keys_refuses_to_listen_openly_without_one(address: str | None, place: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        require_keys(Settings(), "0.0.0.0")
+        require_keys(Settings(), address)
 
     assert str(caught.value) == (
-        "a service that other machines reach must ask for API keys; got the address 0.0.0.0 and no "
+        f"a service that other machines reach must ask for API keys; got {place} and no "
         "key; make one with `rfvae-serve key` and put its hash into RFVAE_API_KEY_HASHES, or say "
         "RFVAE_AUTH=off"
     )

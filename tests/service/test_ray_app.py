@@ -24,27 +24,43 @@ from service.settings import SettingsError
 from tests.service.conftest import StartService, as_file, picture
 
 N_REQUESTS = 600
+OPEN = {"auth": "off"}
 PNG = {"Content-Type": "image/png"}
 _pause = threading.Event()
 
 
 def test_replica_takes_a_lane_for_each_core_that_ray_gives_it() -> None:
-    settings = settings_of_replica({}, cores=3.0)
+    settings = settings_of_replica(OPEN, cores=3.0)
 
     assert (settings.lanes, settings.image_threads) == (3, 3)
 
 
 def test_replica_with_part_of_a_core_has_one_lane() -> None:
-    assert settings_of_replica({}, cores=0.5).lanes == 1
+    assert settings_of_replica(OPEN, cores=0.5).lanes == 1
 
 
 def test_replica_keeps_the_lanes_that_were_asked_for() -> None:
-    assert settings_of_replica({"lanes": 2}, cores=8.0).lanes == 2
+    assert settings_of_replica({**OPEN, "lanes": 2}, cores=8.0).lanes == 2
 
 
 def test_mistake_in_an_option_ends_the_command() -> None:
     with pytest.raises(SettingsError, match="Setting `device`: input should be 'auto', 'cpu'"):
         build({"device": "tpu"})
+
+
+def test_service_without_keys_ends_the_command() -> None:
+    with pytest.raises(SettingsError, match="got an unknown address and no key; make one with"):
+        build({})
+
+
+@pytest.mark.parametrize("options", [OPEN, {"auth": "on", "api_key_hashes": "0" * 64}])
+def test_service_is_built_where_somebody_says_who_may_ask(options: dict[str, str]) -> None:
+    assert build(options) is not None
+
+
+def test_replica_on_a_node_without_the_keys_of_the_command_does_not_start() -> None:
+    with pytest.raises(SettingsError, match="and no key"):
+        settings_of_replica({}, cores=1.0)
 
 
 async def test_replica_is_healthy_once_its_models_are_loaded(start_service: StartService) -> None:
@@ -83,7 +99,7 @@ def url(cluster: None, repository: Path, monkeypatch: pytest.MonkeyPatch) -> str
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(build({"model_repository": str(repository), "access_log": "none"}))
+    serve.run(build({**OPEN, "model_repository": str(repository), "access_log": "none"}))
     return f"http://127.0.0.1:{port}"
 
 
