@@ -16,7 +16,7 @@ from service.api.docs import docs_routes
 from service.api.encode import encode_routes
 from service.api.explorer import explorer_routes
 from service.api.factors import factors_routes
-from service.api.health import health_routes
+from service.api.health import health_routes, is_ready
 from service.api.models import models_routes
 from service.api.oip_routes import oip_routes
 from service.api.openapi import install_openapi
@@ -189,6 +189,7 @@ def _layers(
         in_flight=lambda: in_flight.count,
         queue_rows=lambda: sum(m.batcher.queue_rows for m in batchers.ready_models()),
         queue_bytes=lambda: sum(m.batcher.queue_bytes for m in batchers.ready_models()),
+        is_ready=lambda: is_ready(service),
     )
     return in_flight
 

@@ -203,6 +203,14 @@ class NotReady(Unavailable):
     title = "Not ready"
 
 
+def default_is_gone(name: str, known: Sequence[str]) -> NotReady:
+    """For a caller who named no model, where the one that was set to answer is not there."""
+    return NotReady(
+        f"the default model must be in the repository, which holds {_quoted(known)}; `{name}` is "
+        "not; name one of these as `model`, put it there, or change RFVAE_DEFAULT_MODEL"
+    )
+
+
 class Draining(Unavailable):
     type = "draining"
     title = "Draining"

@@ -133,9 +133,9 @@ def healthy() -> list[Json]:
             steps=[(None, "red"), (1, "green")],
         ),
         stat(
-            "Instances up",
-            'sum(up{job=~"$job"})',
-            description="Instances that answer the scrape.",
+            "Instances ready",
+            f"sum(rfvae_ready{{{HERE}}}) or vector(0)",
+            description="Instances that can answer where a request names no model.",
             steps=[(None, "red"), (1, "green")],
         ),
         stat(

@@ -73,7 +73,15 @@ def health_routes(service: Service) -> list[LeanRoute]:
     return [*routes, _route("/metrics", metrics, "metrics", described, service)]
 
 
+def is_ready(service: Service) -> bool:
+    """What `/readyz` says, without the reasons; in any thread."""
+    lifecycle = service.lifecycle
+    return lifecycle.started and not lifecycle.draining and service.registry.is_ready
+
+
 def _obstacles(service: Service) -> list[str]:
+    if is_ready(service):
+        return []
     if service.lifecycle.draining:
         return ["the service is shutting down"]
     if not service.lifecycle.started:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from service.batching.admission import RETRY_AFTER_UNKNOWN_S
-from service.errors import NotReady, ServiceError, UnknownModel, UnknownVersion
+from service.errors import NotReady, ServiceError, UnknownModel, UnknownVersion, default_is_gone
 from service.models.repository import FoundVersion
 from service.models.served import ServedModel
 
@@ -113,7 +113,8 @@ class Registry:
 
         Raises:
             UnknownModel, UnknownVersion: with what there is.
-            NotReady: it exists but cannot answer yet, or failed to load.
+            NotReady: it exists but cannot answer yet, or failed to load; or it is the default
+                model and is gone.
         """
         tables = self._tables
         if version is None:
@@ -158,11 +159,14 @@ class Registry:
         waits = [model.batcher.retry_after_s() for model in self.ready_models()]
         return max(waits, default=RETRY_AFTER_UNKNOWN_S)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the default model answers; another version being loaded changes nothing."""
+        return None in self._tables.latest
+
     def why_not_ready(self) -> str | None:
-        """None when the default model answers; another version being loaded changes nothing."""
-        if None in self._tables.latest:
-            return None
-        return self._why_not(None, None).detail
+        """None when the default model answers."""
+        return None if self.is_ready else self._why_not(None, None).detail
 
     async def sync(self, found: Sequence[FoundVersion]) -> SyncReport:
         """Make what is served match what was found; bad versions are reported and not served.
@@ -271,10 +275,11 @@ class Registry:
     def _why_not(self, name: str | None, version: int | None) -> ServiceError:
         if not self._slots:
             return NotReady("no model is loaded yet; see /readyz")
-        name = self._owner(name)
+        is_default, name = name is None, self._owner(name)
         slots = {number: slot for (model, number), slot in self._slots.items() if model == name}
         if not slots:
-            return UnknownModel(name, self.names())
+            known = self.names()
+            return default_is_gone(name, known) if is_default else UnknownModel(name, known)
         if version is not None and version not in slots:
             return UnknownVersion(name, version, sorted(slots))
         number = max(slots) if version is None else version

@@ -119,6 +119,11 @@ class Metrics:
             problem: rejected.labels(reason) for problem, reason in REJECTIONS.items()
         }
         self._refused = {reason: rejected.labels(reason) for reason in REFUSED_CONNECTIONS}
+        self._ready = Gauge(
+            "rfvae_ready",
+            "1 when requests that name no model can be answered, as /readyz says, else 0",
+            registry=self._registry,
+        )
         self._in_flight = Gauge(
             "rfvae_requests_in_flight", "Requests not yet answered, count", registry=self._registry
         )
@@ -146,8 +151,10 @@ class Metrics:
         in_flight: Callable[[], float],
         queue_rows: Callable[[], float],
         queue_bytes: Callable[[], float],
+        is_ready: Callable[[], bool],
     ) -> None:
-        """Reads the three gauges of load from these functions at each scrape."""
+        """Reads readiness and the three gauges of load from these functions at each scrape."""
+        self._ready.set_function(is_ready)
         self._in_flight.set_function(in_flight)
         self._queue_rows.set_function(queue_rows)
         self._queue_bytes.set_function(queue_bytes)

@@ -64,7 +64,10 @@ async def test_app_answers_with_the_default_model_of_the_settings(
         ("missing", "does not exist or is no folder"),
         ("tampered", "was changed after the export"),
         ("later", "has format 3; this service reads up to 2; upgrade the service"),
-        ("default", "`model` must be one of `tiny`; got `other`"),
+        (
+            "default",
+            "the default model must be in the repository, which holds `tiny`; `other` is not",
+        ),
     ],
 )
 async def test_app_says_in_one_line_why_it_cannot_start(

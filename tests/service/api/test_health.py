@@ -109,6 +109,33 @@ async def test_metrics_are_prometheus_text(client: httpx.AsyncClient) -> None:
     assert "rfvae_requests_in_flight 1.0" in answer.text
 
 
+async def test_metrics_say_what_readyz_says(start_service: StartService) -> None:
+    async with start_service() as started:
+
+        async def asked() -> tuple[int, bool]:
+            ready = await started.client.get("/readyz")
+            text = (await started.client.get("/metrics")).text
+            (value,) = re.findall(r"^rfvae_ready (\S+)$", text, re.MULTILINE)
+            return ready.status_code, float(value) == 1
+
+        before = await asked()
+        await started.service.registry.sync([])  # every model leaves
+        without_models = await asked()
+        encode = await started.client.post("/encode", content=b"")
+
+    assert before == (200, True)
+    assert without_models == (503, False)
+    assert encode.status_code == 503
+
+
+async def test_metrics_say_that_the_service_drains(start_service: StartService) -> None:
+    async with start_service() as started:
+        started.service.lifecycle.draining = True
+        text = (await started.client.get("/metrics")).text
+
+    assert "\nrfvae_ready 0.0\n" in text
+
+
 async def test_metrics_series_do_not_grow_with_paths(client: httpx.AsyncClient) -> None:
     def names(text: str) -> set[str]:
         return {line.rsplit(" ", 1)[0] for line in text.splitlines() if not line.startswith("#")}

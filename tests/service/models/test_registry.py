@@ -104,13 +104,38 @@ async def test_unknown_names_and_versions_say_what_exists(root: Path, new: NewRe
         registry.get(None, 2)
 
 
-async def test_a_default_model_that_does_not_exist_is_unknown(root: Path, new: NewRegistry) -> None:
+DEFAULT_IS_GONE = (
+    "the default model must be in the repository, which holds `tiny`; `faces` is not; name one of "
+    "these as `model`, put it there, or change RFVAE_DEFAULT_MODEL"
+)
+
+
+async def test_a_default_model_that_does_not_exist_is_not_ready(
+    root: Path, new: NewRegistry
+) -> None:
     registry = new(default_model="faces")
     await registry.sync(scan([root]))
+    for version in (None, 1):
+        with pytest.raises(NotReady) as caught:
+            registry.get(None, version)
+        assert caught.value.detail == DEFAULT_IS_GONE
+    assert registry.why_not_ready() == DEFAULT_IS_GONE
     with pytest.raises(UnknownModel, match="must be one of `tiny`; got `faces`"):
-        registry.get()
-    assert "got `faces`" in (registry.why_not_ready() or "")
+        registry.get("faces")
     assert registry.get("tiny").name == "tiny"
+
+
+async def test_a_default_model_that_leaves_takes_readiness_with_it(
+    root: Path, new: NewRegistry
+) -> None:
+    _add(root, "faces", 1)
+    registry = new(default_model="faces")
+    await registry.sync(scan([root]))
+    assert registry.is_ready
+    shutil.rmtree(root / "faces")
+    await registry.sync(scan([root]))
+    assert not registry.is_ready
+    assert registry.why_not_ready() == DEFAULT_IS_GONE
 
 
 async def test_an_empty_registry_is_not_ready(new: NewRegistry) -> None:

@@ -79,11 +79,22 @@ def test_load_is_summed_and_what_each_process_says_of_the_models_is_not(
 ) -> None:
     first, second = _process([]), _process([])
     for metrics, load in ((first, 3), (second, 4)):
-        metrics.watch(lambda n=load: n, lambda n=load: 10 * n, lambda n=load: 100 * n)  # type: ignore[misc]
+        metrics.watch(  # type: ignore[misc]
+            lambda n=load: n, lambda n=load: 10 * n, lambda n=load: 100 * n, lambda: True
+        )
         metrics.models.observe_loads(loaded=["tiny"], refused=[])
         metrics.batch_finished(BatchStats("encode", 12, 16, 1, 0.1))
 
     assert f"{series} {value}" in _lines(merge([first.snapshot(), second.snapshot()]))
+
+
+@pytest.mark.parametrize(("second_is_ready", "value"), [(True, "1.0"), (False, "0.0")])
+def test_the_service_is_ready_when_every_process_is(second_is_ready: bool, value: str) -> None:
+    processes = [_process([]), _process([])]
+    for metrics, is_ready in zip(processes, (True, second_is_ready), strict=True):
+        metrics.watch(lambda: 0, lambda: 0, lambda: 0, lambda ready=is_ready: ready)  # type: ignore[misc]
+
+    assert f"rfvae_ready {value}" in _lines(merge(one.snapshot() for one in processes))
 
 
 def test_a_model_is_ready_when_it_is_so_in_every_process() -> None:

@@ -16,6 +16,7 @@ DESIGNED = {
     "rfvae_rejected",
     "rfvae_requests_in_flight",
     "rfvae_model_info",
+    "rfvae_ready",
     "rfvae_model_ready",
     "rfvae_relevant_dims",
     "rfvae_factor_info",
@@ -95,11 +96,17 @@ def test_metrics_count_a_rejection_by_its_reason() -> None:
     assert _samples(metrics)["rfvae_rejected_total", (("reason", "queue_full"),)] == 1
 
 
-def test_metrics_read_the_load_at_each_scrape() -> None:
+def test_metrics_read_readiness_and_load_at_each_scrape() -> None:
     metrics = Metrics()
-    metrics.watch(in_flight=lambda: 3, queue_rows=lambda: 40, queue_bytes=lambda: 5000)
+    metrics.watch(
+        in_flight=lambda: 3,
+        queue_rows=lambda: 40,
+        queue_bytes=lambda: 5000,
+        is_ready=lambda: True,
+    )
 
     samples = _samples(metrics)
+    assert samples["rfvae_ready", ()] == 1
     assert samples["rfvae_requests_in_flight", ()] == 3
     assert samples["rfvae_queue_rows", ()] == 40
     assert samples["rfvae_queue_bytes", ()] == 5000
