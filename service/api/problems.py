@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import (
     ClientGone,
+    InferenceFailed,
     MethodNotAllowed,
     NotFound,
     QueueFull,
@@ -22,6 +23,7 @@ from service.observability.record import RequestRecord, record_of
 PROBLEM_JSON: Final = "application/problem+json"
 OIP_PATH: Final = "/v2"
 TYPE_PREFIX: Final = "urn:rfvae:problem:"
+_LONGEST_REASON: Final = 300
 _HIDDEN_DETAIL: Final = "the service failed on this request; the log has more under its request id"
 
 
@@ -38,11 +40,13 @@ class Problems:
         try:
             await self._app(scope, receive, send)
         except ServiceError as error:
+            if isinstance(error, InferenceFailed):
+                _log_failure(record_of(scope), reason=_in_one_line(error.__cause__ or error))
             await _answer(error, scope, send)
         except HTTPException as error:
             await _answer(_from_router(error, scope), scope, send)
         except Exception as error:
-            _log_failure(error, record_of(scope))
+            _log_failure(record_of(scope), error)
             await _answer(ServiceError(_HIDDEN_DETAIL), scope, send)
 
 
@@ -107,8 +111,15 @@ def _from_router(error: HTTPException, scope: Scope) -> ServiceError:
     return NotFound(f"the path must be one of this service; got `{path}`; see /docs for the routes")
 
 
-def _log_failure(error: Exception, record: RequestRecord) -> None:
-    facts = {"request_id": record.request_id, "operation": record.operation}
+def _log_failure(record: RequestRecord, error: Exception | None = None, **further: object) -> None:
+    facts: dict[str, object] = {"request_id": record.request_id, "operation": record.operation}
     if record.trace_id:
         facts["trace_id"] = record.trace_id
-    log_event(logging.ERROR, "request_failed", error, **facts)
+    if record.model:
+        facts |= {"model": record.model, "version": record.version}
+    log_event(logging.ERROR, "request_failed", error, **facts, **further)
+
+
+def _in_one_line(error: BaseException) -> str:
+    """What went wrong in a batch, whose trace is in the line `batch_failed`."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:_LONGEST_REASON]}"

@@ -30,7 +30,7 @@ class Observer(Protocol):
     def batch_finished(self, batch: BatchStats) -> None:
         """A batch ran."""
 
-    def batch_failed(self, operation: str, requests: int) -> None:
+    def batch_failed(self, operation: str, requests: int, error: Exception) -> None:
         """A batch raised; with more than one request each is tried again on its own."""
 
     def rejected(self, operation: str, reason: RejectReason) -> None:
@@ -49,7 +49,7 @@ class SilentObserver:
     def batch_finished(self, batch: BatchStats) -> None:
         pass
 
-    def batch_failed(self, operation: str, requests: int) -> None:
+    def batch_failed(self, operation: str, requests: int, error: Exception) -> None:
         pass
 
     def rejected(self, operation: str, reason: RejectReason) -> None:

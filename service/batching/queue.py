@@ -269,7 +269,7 @@ class Batcher:
 
     def _recover(self, batch: Batch, error: Exception) -> None:
         """Each request of a failed batch runs again alone; one that was alone fails."""
-        self._observer.batch_failed(batch.operation, len(batch.parts))
+        self._observer.batch_failed(batch.operation, len(batch.parts), error)
         live = [part for part in batch.parts if not part.entry.future.done()]
         if len(batch.parts) > 1:
             self._retries.extend(Batch(batch.operation, [part]) for part in live)

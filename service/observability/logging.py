@@ -5,7 +5,7 @@ import logging
 import select
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Final, Literal, TextIO
 
@@ -15,11 +15,28 @@ LOGGER = "service"
 LogFormat = Literal["auto", "json", "text"]
 # Lines of a busy service are written together: one write each would cost more than its text.
 WRITE_EVERY_S: Final = 0.05
+ERROR_EVERY_S: Final = 1.0
 
 
 def log_event(level: int, event: str, error: BaseException | None = None, **fields: object) -> None:
     """Logs one event; fields are ids, counts and durations, never the content of an image."""
     logging.getLogger(LOGGER).log(level, event, exc_info=error, extra={"fields": fields})
+
+
+class LimitedError:
+    """An error that may come with every batch: logged once a second at most, with its trace."""
+
+    def __init__(self, event: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._event = event
+        self._clock = clock
+        self._silent_until_s = float("-inf")
+
+    def log(self, error: BaseException, **fields: object) -> None:
+        """Logs the error unless one was logged within the last second."""
+        now_s = self._clock()
+        if now_s >= self._silent_until_s:
+            self._silent_until_s = now_s + ERROR_EVERY_S
+            log_event(logging.ERROR, self._event, error, **fields)
 
 
 class RepeatedEvent:

@@ -13,6 +13,7 @@ from prometheus_client import (
 
 from service.batching.observer import BatchStats, ExpireStage, RejectReason
 from service.observability.counting import Distributions, Tally
+from service.observability.logging import LimitedError
 from service.observability.merging import Snapshot, snapshot
 from service.observability.model_metrics import ModelMetrics
 from service.observability.record import STAGES, RequestRecord
@@ -139,6 +140,7 @@ class Metrics:
             "Batches that the runtime could not run, count",
             registry=self._registry,
         )
+        self._batch_failure = LimitedError("batch_failed")
         self._queue_rows = Gauge(
             "rfvae_queue_rows", "Rows that wait for inference, rows", registry=self._registry
         )
@@ -181,9 +183,10 @@ class Metrics:
         """Counts one batch that ran; part of the batcher's Observer, like the next four."""
         self._batch_rows.observe(batch.rows)
 
-    def batch_failed(self, operation: str, requests: int) -> None:
-        """Counts one batch that raised."""
+    def batch_failed(self, operation: str, requests: int, error: Exception) -> None:
+        """Counts one batch that raised, and logs why: its requests may all succeed when retried."""
         self._failed_batches.inc()
+        self._batch_failure.log(error, operation=operation, requests=requests)
 
     def rejected(self, operation: str, reason: RejectReason) -> None:
         """Nothing: the request is counted when its answer is out, like the next two."""

@@ -137,9 +137,9 @@ class BatchSpans:
             one.add_link(span.get_span_context())
         span.end(ended_ns)
 
-    def batch_failed(self, operation: str, requests: int) -> None:
+    def batch_failed(self, operation: str, requests: int, error: Exception) -> None:
         """Passed on, like the next three: the requests' own spans say how they ended."""
-        self._counting.batch_failed(operation, requests)
+        self._counting.batch_failed(operation, requests, error)
 
     def rejected(self, operation: str, reason: RejectReason) -> None:
         """Passed on."""

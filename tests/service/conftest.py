@@ -17,6 +17,7 @@ from PIL import Image
 
 from service.api.call import Service
 from service.app import create_app
+from service.batching.observer import Observer
 from service.batching.policy import BatchPolicy
 from service.batching.queue import Batcher
 from service.models.registry import Registry
@@ -92,11 +93,13 @@ class Gate:
         self.entered = threading.Event()
         self.batches: list[int] = []
 
-    def registry(self, **policy: Any) -> Registry:
+    def registry(self, observer: Observer | None = None, **policy: Any) -> Registry:
         """A registry whose models wait at the gate before they encode."""
-        return Registry(lambda found: self._load(found, BatchPolicy(**policy)))
+        return Registry(lambda found: self._load(found, BatchPolicy(**policy), observer))
 
-    def _load(self, found: FoundVersion, policy: BatchPolicy) -> ServedModel:
+    def _load(
+        self, found: FoundVersion, policy: BatchPolicy, observer: Observer | None
+    ) -> ServedModel:
         model = load_model(found, LoadOptions(device="cpu", lanes=1))
 
         def encode(images: Any) -> Any:
@@ -108,7 +111,8 @@ class Gate:
         def decode(z: Any) -> Any:
             return (model.engine.decode(z),)
 
-        return replace(model, batcher=Batcher({"encode": encode, "decode": decode}, policy))
+        runners = {"encode": encode, "decode": decode}
+        return replace(model, batcher=Batcher(runners, policy, observer=observer))
 
 
 @pytest.fixture

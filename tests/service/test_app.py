@@ -1,11 +1,13 @@
 """The whole application: many callers at once, overload, deadlines, callers that leave, the end."""
 
 import asyncio
+import logging
 from typing import Any
 
 import numpy as np
 import pytest
 
+from service.observability.metrics import Metrics
 from tests.service.asgi import call, http_scope
 from tests.service.conftest import (
     RELEVANT,
@@ -209,15 +211,58 @@ async def test_app_refuses_new_work_once_it_ended(start_service: StartService) -
     assert answer.status == 503
 
 
-async def test_app_hides_what_made_a_batch_fail(
-    start_service: StartService, gate: Gate, caplog: pytest.LogCaptureFixture
+def _out_of_memory(images: Any) -> Any:
+    raise RuntimeError("CUDA out\nof memory")
+
+
+async def test_app_logs_why_a_batch_failed_and_hides_it_from_the_caller(
+    start_service: StartService,
+    gate: Gate,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with start_service(gate.registry()) as started:
+    async with start_service(gate.registry(Metrics())) as started:
         gate.opened.set()
-        model = started.service.registry.get()
-        model.engine.close()
+        monkeypatch.setattr(started.service.registry.get().engine, "encode", _out_of_memory)
         answer = await started.client.post("/encode", content=GOOD, headers=PNG)
 
     assert answer.status_code == 500
     assert answer.json()["type"] == "urn:rfvae:problem:inference-failed"
-    assert "NoneType" not in answer.text
+    assert "memory" not in answer.text
+    batch, request = [one for one in caplog.records if one.levelno == logging.ERROR]
+    assert (batch.getMessage(), request.getMessage()) == ("batch_failed", "request_failed")
+    assert batch.fields == {"operation": "encode", "requests": 1}  # type: ignore[attr-defined]
+    assert "RuntimeError: CUDA out\nof memory" in caplog.text
+    assert request.fields == {  # type: ignore[attr-defined]
+        "request_id": answer.headers["x-request-id"],
+        "operation": "encode",
+        "model": "tiny",
+        "version": "1",
+        "reason": "RuntimeError: CUDA out of memory",
+    }
+
+
+async def test_app_logs_why_a_batch_failed_whose_requests_then_succeed(
+    start_service: StartService,
+    gate: Gate,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with start_service(gate.registry(Metrics())) as started:
+        model = started.service.registry.get()
+        encode = model.engine.encode
+        monkeypatch.setattr(
+            model.engine,
+            "encode",
+            lambda images: encode(images) if len(images) == 1 else _out_of_memory(images),
+        )
+        post = started.client.post
+        tasks = [asyncio.create_task(post("/encode", content=GOOD, headers=PNG)) for _ in range(8)]
+        await _until(lambda: model.batcher.pending_requests == 8)
+        gate.opened.set()
+        answers = await asyncio.gather(*tasks)
+
+    assert [answer.status_code for answer in answers] == [200] * 8
+    errors = {one.getMessage() for one in caplog.records if one.levelno == logging.ERROR}
+    assert errors == {"batch_failed"}
+    assert "RuntimeError: CUDA out\nof memory" in caplog.text

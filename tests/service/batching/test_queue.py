@@ -283,7 +283,10 @@ def test_one_bad_request_never_fails_its_batch_mates() -> None:
         assert bad.detail.startswith("the model could not be run on this input")
         assert "poisoned" not in bad.detail
         assert isinstance(bad.__cause__, ZeroDivisionError)
-        assert bench.seen.events == [("failed", "encode", "3"), ("failed", "encode", "1")]
+        assert bench.seen.events == [
+            ("failed", "encode", "3", "a poisoned row"),
+            ("failed", "encode", "1", "a poisoned row"),
+        ]
         assert bench.model.sizes == [5, 1, 1, 3]
         bench.assert_empty()
 

@@ -107,8 +107,8 @@ class Recorder:
     def batch_finished(self, batch: BatchStats) -> None:
         self.batches.append(batch)
 
-    def batch_failed(self, operation: str, requests: int) -> None:
-        self.events.append(("failed", operation, str(requests)))
+    def batch_failed(self, operation: str, requests: int, error: Exception) -> None:
+        self.events.append(("failed", operation, str(requests), str(error)))
 
     def rejected(self, operation: str, reason: str) -> None:
         self.events.append(("rejected", operation, reason))

@@ -9,7 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.observability.logging import RepeatedEvent, configure_logging, log_event
+from service.observability.logging import (
+    LimitedError,
+    RepeatedEvent,
+    configure_logging,
+    log_event,
+)
 
 
 class _CountingStream(io.StringIO):
@@ -152,6 +157,22 @@ async def test_a_warning_is_written_at_once_behind_what_waits() -> None:
         "first",
         "second",
     ]
+
+
+def test_a_flood_of_one_error_is_logged_once_a_second() -> None:
+    stream = io.StringIO()
+    configure_logging("json", "info", stream)
+    now_s = 5.0
+    event = LimitedError("batch_failed", clock=lambda: now_s)
+
+    for now_s in (5.0, 5.1, 5.9, 6.0, 6.5):
+        event.log(MemoryError("no memory"), at=now_s)
+
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["event"], line["at"]) for line in lines] == [
+        *(("batch_failed", 5.0), ("batch_failed", 6.0))
+    ]
+    assert "MemoryError: no memory" in lines[0]["trace"]
 
 
 def test_a_repeated_event_below_the_level_is_left_out() -> None:
