@@ -82,6 +82,7 @@ def check(
 ) -> None:
     """Check a model folder as the service would: manifest, hashes, shapes, golden self-test."""
     settings = _settings(**({} if device is None else {"device": device}))
+    configure_logging(settings.log_format, "warning")
     try:
         for line in _check(folder, settings):
             typer.echo(line)
@@ -130,6 +131,7 @@ def encode(
     """
     options = {"model_repository": model_repository, "device": device, "lanes": lanes}
     settings = _settings(**{name: value for name, value in options.items() if value})
+    configure_logging(settings.log_format, "warning")
     from service.bulk.command import BulkOptions, encode_all
 
     bulk = BulkOptions(
@@ -174,6 +176,7 @@ def bench(
     """
     options = {"model_repository": model_repository, "device": device, "threads": threads}
     settings = _settings(**{name: value for name, value in options.items() if value})
+    configure_logging(settings.log_format, "warning")
     from service.bench import bench_lines
 
     try:

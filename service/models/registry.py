@@ -17,10 +17,9 @@ from enum import StrEnum
 
 from service.batching.admission import RETRY_AFTER_UNKNOWN_S
 from service.errors import NotReady, ServiceError, UnknownModel, UnknownVersion, default_is_gone
+from service.events import log_event
 from service.models.repository import FoundVersion
 from service.models.served import ServedModel
-
-_log = logging.getLogger(__name__)
 
 Key = tuple[str, int]
 
@@ -214,13 +213,13 @@ class Registry:
         slot.found = version
         model = await self._try_to_load(version, slot)
         if model is None:
-            _log.error("model_refused model=%s version=%d reason=%r", *version.key, slot.reason())
+            _log(logging.ERROR, "model_refused", version.key, reason=slot.reason())
         elif self._closed:
             await model.drain()
         else:
             self._retire(slot.model)
             slot.model, slot.error = model, None
-            _log.info("model_ready model=%s version=%d load_s=%.3f", *version.key, model.load_s)
+            _log(logging.INFO, "model_ready", version.key, load_s=round(model.load_s, 3))
         self._publish()
 
     async def _try_to_load(self, version: FoundVersion, slot: _Slot) -> ServedModel | None:
@@ -229,14 +228,14 @@ class Registry:
             return await loop.run_in_executor(self._loader, self._load, version)
         except ServiceError as error:
             slot.error = error
-        except Exception:  # one version's crash must not end the others' service
-            _log.exception("model_crashed model=%s version=%d", *version.key)
+        except Exception as error:  # one version's crash must not end the others' service
+            _log(logging.ERROR, "model_crashed", version.key, error)
             slot.error = ServiceError("loading ended in an unexpected error; the log says which")
         return None
 
     def _remove(self, key: Key) -> None:
         self._retire(self._slots.pop(key).model)
-        _log.info("model_removed model=%s version=%d", *key)
+        _log(logging.INFO, "model_removed", key)
 
     def _retire(self, model: ServedModel | None) -> None:
         if model is not None:
@@ -284,3 +283,10 @@ class Registry:
             return UnknownVersion(name, version, sorted(slots))
         number = max(slots) if version is None else version
         return NotReady(f"model `{name}` version {number} is not ready: {slots[number].reason()}")
+
+
+def _log(
+    level: int, event: str, key: Key, error: Exception | None = None, **further: object
+) -> None:
+    name, version = key
+    log_event(level, event, error, model=name, version=version, **further)

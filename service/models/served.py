@@ -13,6 +13,7 @@ from service.batching.entries import Array, Outputs, Runner
 from service.batching.observer import Observer
 from service.batching.queue import Batcher, BatchPolicy
 from service.errors import ArtifactError
+from service.events import log_event
 from service.latent import LatentSpace
 from service.models.artifact import Manifest, load_golden, load_manifest, verify_files
 from service.models.repository import FoundVersion, Verified
@@ -20,8 +21,6 @@ from service.models.signature import Signatures
 from service.runtime.engine import TOLERANCE, Engine, SelfTest
 from service.runtime.sessions import CPU
 from service.runtime.threads import Device
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -113,10 +112,16 @@ def load_model(found: FoundVersion, options: LoadOptions) -> ServedModel:
         cache_folder=options.cache_folder,
         cuda_graphs=options.cuda_graphs,
     )
-    _log.info(
-        "model_opened model=%s version=%d provider=%s lanes=%d threads=%d spinning=off budget=%r",
-        *(manifest.name, manifest.version, engine.providers[0]),
-        *(engine.plan.lanes, engine.plan.threads, engine.plan.reason),
+    log_event(
+        logging.INFO,
+        "model_opened",
+        model=manifest.name,
+        version=manifest.version,
+        provider=engine.providers[0],
+        lanes=engine.plan.lanes,
+        threads=engine.plan.threads,
+        spinning="off",
+        budget=engine.plan.reason,
     )
     tolerance = max(options.tolerance, manifest.parity.tolerance)
     self_test = engine.self_test(load_golden(found.folder), tolerance=tolerance)

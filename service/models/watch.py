@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from service.errors import ServiceError
+from service.events import log_event
 from service.models.registry import Key, SyncReport
 from service.models.repository import FoundVersion, Stamp, scan
-
-_log = logging.getLogger(__name__)
 
 
 class SyncedRegistry(Protocol):
@@ -61,8 +60,8 @@ class RepositoryWatch:
             await sleep(every_s)
             try:
                 await self.look()
-            except Exception:  # the watch's outermost edge: the next look may go well
-                _log.exception("repository_watch_failed")
+            except Exception as error:  # the watch's outermost edge: the next look may go well
+                log_event(logging.ERROR, "repository_watch_failed", error)
 
     async def look(self) -> SyncReport | None:
         """Looks once; None when nothing is to be done.
@@ -94,5 +93,5 @@ class RepositoryWatch:
 
     def _say_once(self, obstacle: str) -> None:
         if obstacle != self._obstacle:
-            _log.error("repository_unreadable reason=%r", obstacle)
+            log_event(logging.ERROR, "repository_unreadable", reason=obstacle)
         self._obstacle = obstacle

@@ -11,16 +11,14 @@ from typing import Any, Final, Literal, TextIO
 
 import orjson
 
-LOGGER = "service"
+from service.events import LOGGER, log_event
+
+__all__ = ["LimitedError", "LogFormat", "RepeatedEvent", "configure_logging", "log_event"]
+
 LogFormat = Literal["auto", "json", "text"]
 # Lines of a busy service are written together: one write each would cost more than its text.
 WRITE_EVERY_S: Final = 0.05
 ERROR_EVERY_S: Final = 1.0
-
-
-def log_event(level: int, event: str, error: BaseException | None = None, **fields: object) -> None:
-    """Logs one event; fields are ids, counts and durations, never the content of an image."""
-    logging.getLogger(LOGGER).log(level, event, exc_info=error, extra={"fields": fields})
 
 
 class LimitedError:

@@ -11,11 +11,10 @@ from collections import Counter
 from typing import Any
 
 from service.errors import DeviceUnavailable
+from service.events import log_event
 
 RECORD = "session.record_ep_graph_assignment_info"
 MOST_NAMED = 8
-
-_log = logging.getLogger(__name__)
 
 
 def require_nodes_on(session: Any, wanted: str, *, name: str) -> None:
@@ -36,7 +35,12 @@ def require_nodes_on(session: Any, wanted: str, *, name: str) -> None:
             f"{', '.join(sorted(placed))}; set `device` to `cpu`"
         )
     for provider, operators in sorted(placed.items()):
-        _log.warning(
-            "graph_partly_elsewhere graph=%s provider=%s nodes=%d of=%d operators=%s",
-            *(name, provider, operators.total(), total, ",".join(sorted(operators)[:MOST_NAMED])),
+        log_event(
+            logging.WARNING,
+            "graph_partly_elsewhere",
+            graph=name,
+            provider=provider,
+            nodes=operators.total(),
+            of=total,
+            operators=",".join(sorted(operators)[:MOST_NAMED]),
         )

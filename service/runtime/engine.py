@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import ArtifactError, DeviceUnavailable
+from service.events import log_event
 from service.models.artifact import Golden, Manifest, decoded_errors
 from service.runtime.graphs import Outputs, Samples
 from service.runtime.opening import EngineOptions, OpenedModel, open_model
@@ -26,8 +27,6 @@ from service.runtime.sessions import resolve_device
 Floats = npt.NDArray[np.float32]
 
 TOLERANCE = 1e-4  # of the self-test; float32 on another processor stays far below
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Engine:
         except DeviceUnavailable as error:
             if chosen.device != "auto" or in_use == "cpu":
                 raise
-            _log.warning("device_fallback device=cpu reason=%r", error.detail)
+            log_event(logging.WARNING, "device_fallback", device="cpu", reason=error.detail)
             return cls(manifest, open_model(folder, manifest, replace(chosen, device="cpu")))
 
     def encode(self, images: Samples) -> tuple[Floats, Floats]:

@@ -1,8 +1,9 @@
 """A service with the tiny model, in this process, and pictures to send to it."""
 
 import io
+import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,6 +46,17 @@ class Started:
     def service(self) -> Service:
         service: Service = self.app.state.service
         return service
+
+
+@pytest.fixture(autouse=True)
+def _restore_loggers() -> Iterator[None]:
+    """Undoes `configure_logging`, which commands call that run in this process."""
+    loggers = [logging.getLogger(n) for n in ("service", "asyncio", "uvicorn.error")]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

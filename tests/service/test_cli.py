@@ -5,11 +5,13 @@ import re
 import socket
 from pathlib import Path
 
+import onnxruntime
 import pytest
 from typer.testing import CliRunner
 
 from service.auth import KeyRing
 from service.cli import app
+from service.runtime import sessions
 from service.settings import Settings
 from tests.service.process import run, serve
 from tests.service.tiny_model import read_manifest, write_tiny_model
@@ -48,6 +50,26 @@ def test_check_refuses_a_tampered_file(folder: Path) -> None:
         r"error: `.*decoder\.onnx` was changed after the export: SHA-256 must be .*\n",
         result.stderr,
     )
+
+
+def test_check_says_why_it_takes_the_cpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "NVIDIA_CONTROL", Path("/"))
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: [sessions.CUDA, sessions.CPU]
+    )
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda path, options, **_: real(path, options)
+    )
+
+    result = CliRunner(env={"RFVAE_LOG_FORMAT": "json"}).invoke(app, ["check", str(folder)])
+
+    assert result.exit_code == 0
+    assert "shapes     ok  on CPUExecutionProvider" in result.stdout
+    line = json.loads(result.stderr)
+    assert line["event"] == "device_fallback"
+    assert line["reason"].startswith("the session must run on CUDA")
 
 
 def test_key_makes_a_key_and_the_hash_that_lets_it_in() -> None:
@@ -164,5 +186,5 @@ def test_serve_takes_settings_from_the_environment(repository: Path) -> None:
         code, errors = server.end()
 
     assert code == 0
-    events = [json.loads(line)["event"] for line in errors.splitlines()]
-    assert any(event.startswith("model_ready") for event in events)
+    lines = [json.loads(line) for line in errors.splitlines()]
+    assert {line["model"] for line in lines if line["event"] == "model_ready"} == {"tiny"}

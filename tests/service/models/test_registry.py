@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import logging
 import shutil
 import threading
@@ -17,6 +19,7 @@ from service.errors import ArtifactError, Draining, NotReady, UnknownModel, Unkn
 from service.models.registry import ModelState, Registry
 from service.models.repository import FoundVersion, scan
 from service.models.served import LoadOptions, ServedModel, load_model
+from service.observability.logging import configure_logging
 from tests.service.tiny_model import write_tiny_model, write_tiny_repository
 
 IMAGE = np.zeros((1, 1, 16, 16), np.uint8)
@@ -193,16 +196,14 @@ async def test_loading_another_version_does_not_disturb_the_one_in_use(
 
 
 async def test_a_bad_version_is_refused_and_the_old_one_goes_on(
-    root: Path, new: NewRegistry, caplog: pytest.LogCaptureFixture
+    root: Path, new: NewRegistry
 ) -> None:
     registry = new()
     await registry.sync(scan([root]))
     (_add(root, "tiny", 2) / "encoder.onnx").write_bytes(b"tampered")
-    with caplog.at_level(logging.ERROR):
-        report = await registry.sync(scan([root]))
+    report = await registry.sync(scan([root]))
     assert list(report.failed) == [("tiny", 2)]
     assert isinstance(report.failed["tiny", 2], ArtifactError)
-    assert "model_refused model=tiny version=2 reason=" in caplog.text
     assert registry.get().version == 1
     assert registry.why_not_ready() is None
     status = registry.statuses()[0]
@@ -243,7 +244,9 @@ async def test_a_crash_while_loading_is_logged_and_reported_without_its_text(
     registry = new(load=crash)
     report = await registry.sync(scan([root]))
     assert report.failed["tiny", 1].detail.startswith("loading ended in an unexpected error")
-    assert "model_crashed model=tiny version=1" in caplog.text
+    (crashed,) = [one for one in caplog.records if one.getMessage() == "model_crashed"]
+    assert vars(crashed)["fields"] == {"model": "tiny", "version": 1}
+    assert "MemoryError: secret" in caplog.text
 
 
 async def test_a_changed_folder_is_loaded_anew_and_the_old_model_leaves(
@@ -337,6 +340,35 @@ async def test_a_model_that_loads_while_the_registry_drains_is_let_go(
     with pytest.raises(Draining):
         await loaded[0].batcher.submit("encode", IMAGE)
     assert registry.ready_models() == []
+
+
+async def test_every_change_is_logged_as_an_event_with_fields(root: Path, new: NewRegistry) -> None:
+    stream = io.StringIO()
+    configure_logging("json", "info", stream)
+    registry = new()
+    (_add(root, "tiny", 2) / "encoder.onnx").write_bytes(b"tampered")
+    await registry.sync(scan([root]))
+    await registry.sync([])
+    logging.getLogger("service").handlers[0].flush()
+
+    lines = {
+        (line["event"], line["version"]): line
+        for line in map(json.loads, stream.getvalue().splitlines())
+    }
+    assert set(lines) == {
+        ("model_refused", 2),
+        ("model_opened", 1),
+        ("model_ready", 1),
+        ("model_removed", 1),
+        ("model_removed", 2),
+    }
+    assert {line["model"] for line in lines.values()} == {"tiny"}
+    refused, ready = lines["model_refused", 2], lines["model_ready", 1]
+    assert refused["level"] == "error"
+    assert "encoder.onnx` must have" in refused["reason"]
+    assert ready["level"] == "info"
+    assert 0 < ready["load_s"] < 60
+    assert lines["model_opened", 1]["lanes"] == 1
 
 
 async def test_every_change_is_told(root: Path, new: NewRegistry) -> None:

@@ -99,8 +99,8 @@ async def test_watch_keeps_what_is_served_while_the_repository_cannot_be_read(
         await watch.look()
         await watch.look()
     assert registry.get().version == 1
-    assert caplog.text.count("repository_unreadable") == 1
-    assert "does not exist or is no folder" in caplog.text
+    (said,) = [one for one in caplog.records if one.getMessage() == "repository_unreadable"]
+    assert "does not exist or is no folder" in vars(said)["fields"]["reason"]
 
 
 async def test_watch_tells_what_each_change_did(registry: Registry, root: Path) -> None:

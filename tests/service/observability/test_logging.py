@@ -5,9 +5,6 @@ import io
 import json
 import logging
 import select
-from collections.abc import Iterator
-
-import pytest
 
 from service.observability.logging import (
     LimitedError,
@@ -27,17 +24,6 @@ class _CountingStream(io.StringIO):
         self.writes.append(text)
         self.written.set()
         return super().write(text)
-
-
-@pytest.fixture(autouse=True)
-def _restore_loggers() -> Iterator[None]:
-    names = ("service", "uvicorn.error")
-    loggers = [logging.getLogger(name) for name in names]
-    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
-    yield
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers, logger.propagate = handlers, propagate
-        logger.setLevel(level)
 
 
 def test_log_event_is_one_json_object_a_line() -> None:

@@ -36,9 +36,11 @@ def test_nodes_that_run_elsewhere_are_named(caplog: pytest.LogCaptureFixture) ->
     )
     with caplog.at_level(logging.WARNING):
         require_nodes_on(session, TENSORRT, name="`a.onnx`")
-    assert [record.getMessage() for record in caplog.records] == [
-        f"graph_partly_elsewhere graph=`a.onnx` provider={CPU} nodes=3 of=6 operators=Gather,Shape",
-        f"graph_partly_elsewhere graph=`a.onnx` provider={CUDA} nodes=1 of=6 operators=Split",
+    assert {record.getMessage() for record in caplog.records} == {"graph_partly_elsewhere"}
+    common = {"graph": "`a.onnx`", "of": 6}
+    assert [vars(record)["fields"] for record in caplog.records] == [
+        {**common, "provider": CPU, "nodes": 3, "operators": "Gather,Shape"},
+        {**common, "provider": CUDA, "nodes": 1, "operators": "Split"},
     ]
 
 
