@@ -10,6 +10,7 @@ from pathlib import Path
 
 from service.errors import ArtifactError, UnknownModel, UnknownVersion
 from service.models.artifact import MANIFEST
+from service.models.manifest import MODEL_NAME
 
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 Stamp = tuple[tuple[str, int, int], ...]
@@ -50,7 +51,7 @@ def scan(repositories: Sequence[Path]) -> list[FoundVersion]:
     positive integer are no versions.
 
     Raises:
-        ArtifactError: a repository does not exist.
+        ArtifactError: a repository does not exist, or it cannot be read as a whole.
     """
     found: dict[str, list[FoundVersion]] = {}
     for repository in repositories:
@@ -94,35 +95,54 @@ def pick(found: Sequence[FoundVersion], name: str | None, version: int | None) -
 
 
 def _models(repository: Path) -> Iterator[tuple[str, list[FoundVersion]]]:
-    if not repository.is_dir():
+    try:
+        models = _folders(repository)
+        for model in models:
+            versions = _versions(model)
+            if versions:
+                yield model.name, versions
+    except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(
             f"model repository `{repository}` does not exist or is no folder; "
             "correct RFVAE_MODEL_REPOSITORY or create it"
-        )
-    for model in _folders(repository):
-        versions = [
-            FoundVersion(model.name, int(folder.name), folder, _stamp(folder))
-            for folder in _folders(model)
-            if VERSION.fullmatch(folder.name)
-        ]
-        if versions:
-            yield model.name, sorted(versions, key=lambda found: -found.version)
+        ) from None
+    except OSError as error:  # nobody knows what it holds, so this must not look like an empty one
+        raise ArtifactError(
+            f"model repository `{repository}` must be readable with every folder in it; got "
+            f"`{error.strerror}` for `{error.filename}`; correct that, or move the folder away"
+        ) from None
+
+
+def _versions(model: Path) -> list[FoundVersion]:
+    """The highest first; none where the folder was removed since it was listed."""
+    try:
+        folders = _folders(model)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError:
+        if MODEL_NAME.fullmatch(model.name):
+            raise
+        return []  # no model is called so: `lost+found` of a volume, which only root may read
+    numbered = [(int(each.name), each) for each in folders if VERSION.fullmatch(each.name)]
+    return [
+        FoundVersion(model.name, number, folder, _stamp(folder))
+        for number, folder in sorted(numbered, reverse=True)
+    ]
 
 
 def _folders(parent: Path) -> list[Path]:
-    try:
+    with os.scandir(parent) as entries:
         return [
             Path(entry.path)
-            for entry in os.scandir(parent)
+            for entry in entries
             if entry.is_dir() and not entry.name.startswith(".")
         ]
-    except OSError:  # removed or closed off since it was listed
-        return []
 
 
 def _stamp(folder: Path) -> Stamp:
     try:
-        stats = [(entry.name, entry.stat()) for entry in os.scandir(folder)]
-    except OSError:
+        with os.scandir(folder) as entries:
+            stats = [(entry.name, entry.stat()) for entry in entries]
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # to load it will say so
         return ()
     return tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))

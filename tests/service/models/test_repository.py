@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from service.errors import ArtifactError
 from service.models.repository import FoundVersion, require_versions, scan
+from tests.service.models.unreadable import cannot_list
 
 
 def _put(root: Path, *versions: str) -> Path:
@@ -69,6 +72,50 @@ def test_a_missing_repository_is_refused(tmp_path: Path) -> None:
     message = r"model repository `.*nowhere` does not exist or is no folder; correct RFVAE_MODEL"
     with pytest.raises(ArtifactError, match=message):
         scan([tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize("place", [".", "ovals", "ovals/1"])
+def test_a_repository_that_cannot_be_listed_is_not_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    root = _put(tmp_path / "models", "ovals/1", "faces/1")
+    cannot_list(root / place, errno.EMFILE, monkeypatch)
+    message = (
+        f"model repository `{root}` must be readable with every folder in it; got "
+        f"`Too many open files` for `{root / place}`; correct that, or move the folder away"
+    )
+    with pytest.raises(ArtifactError, match=f"^{re.escape(message)}$"):
+        scan([root])
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ENOTDIR])
+def test_a_folder_that_goes_while_it_is_listed_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    root = _put(tmp_path / "models", "ovals/1", "faces/1")
+    cannot_list(root / "ovals", number, monkeypatch)
+    assert _keys(scan([root])) == [("faces", 1)]
+
+
+def test_a_closed_folder_counts_only_if_a_model_may_be_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = _put(tmp_path / "models", "ovals/1")
+    (root / "lost+found").mkdir()
+    with monkeypatch.context() as patch:
+        cannot_list(root / "lost+found", errno.EACCES, patch)
+        assert _keys(scan([root])) == [("ovals", 1)]
+    cannot_list(root / "ovals", errno.EACCES, monkeypatch)
+    with pytest.raises(ArtifactError, match=r"got `Permission denied` for `.*/ovals`"):
+        scan([root])
+
+
+def test_a_closed_version_is_left_for_the_load_to_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = _put(tmp_path / "models", "ovals/1", "ovals/2")
+    cannot_list(root / "ovals/2", errno.EACCES, monkeypatch)
+    assert _keys(scan([root])) == [("ovals", 2), ("ovals", 1)]
 
 
 def test_nothing_found_is_refused_with_what_a_repository_looks_like(tmp_path: Path) -> None:

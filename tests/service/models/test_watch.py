@@ -1,6 +1,7 @@
 """A registry that follows its folders: what comes, changes, breaks and goes."""
 
 import asyncio
+import errno
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from service.models.registry import Registry
 from service.models.repository import scan
 from service.models.served import LoadOptions, load_model
 from service.models.watch import RepositoryWatch
+from tests.service.models.unreadable import cannot_list
 from tests.service.tiny_model import write_tiny_model, write_tiny_repository
 
 
@@ -101,6 +103,21 @@ async def test_watch_keeps_what_is_served_while_the_repository_cannot_be_read(
     assert registry.get().version == 1
     (said,) = [one for one in caplog.records if one.getMessage() == "repository_unreadable"]
     assert "does not exist or is no folder" in vars(said)["fields"]["reason"]
+
+
+@pytest.mark.parametrize("place", [".", "tiny", "tiny/1"])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ESTALE, errno.EIO])
+async def test_watch_keeps_what_is_served_while_a_folder_cannot_be_listed(
+    registry: Registry, root: Path, monkeypatch: pytest.MonkeyPatch, place: str, number: int
+) -> None:
+    watch = await _watching(registry, root)
+    served = registry.get()
+    with monkeypatch.context() as patch:
+        cannot_list(root / place, number, patch)
+        assert [await watch.look(), await watch.look()] == [None, None]
+        assert registry.get() is served
+    assert await watch.look() is None
+    assert registry.get() is served
 
 
 async def test_watch_tells_what_each_change_did(registry: Registry, root: Path) -> None:
