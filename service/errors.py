@@ -18,6 +18,7 @@ ServiceError                500 internal-error
 ├── UnsupportedMediaType    415 unsupported-media-type
 ├── InvalidValue            422 invalid-value            well formed, but a value is wrong
 ├── QueueFull               429 queue-full               carries `retry_after_s`
+│   └── QueueTooLong        429 queue-too-long           for the deadline; likewise
 ├── ClientGone              499 client-gone              for accounting: nobody reads the answer
 ├── InferenceFailed         500 inference-failed         the model could not be run on this input
 ├── Unavailable             503 unavailable
@@ -164,7 +165,7 @@ class InvalidValue(ServiceError):
 
 
 class QueueFull(ServiceError):
-    """Raised at once when the work would not fit or not be done in time.
+    """Raised at once when the work does not fit now.
 
     Args:
         retry_after_s: when there should be room again, from the measured rate; not rounded.
@@ -179,6 +180,20 @@ class QueueFull(ServiceError):
             detail or f"the queue is full; retry in {retry_after_s:.1f} s or send fewer rows"
         )
         self.retry_after_s = retry_after_s
+
+
+class QueueTooLong(QueueFull):
+    """Raised at once when what waits already would make the work late."""
+
+    type = "queue-too-long"
+    title = "Queue too long"
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(
+            retry_after_s,
+            "the queue is too long for the request's deadline at the present rate; retry in "
+            f"{retry_after_s:.1f} s, raise `X-Request-Timeout-Ms` or send fewer rows",
+        )
 
 
 class ClientGone(ServiceError):

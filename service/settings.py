@@ -138,7 +138,7 @@ class Settings(DeviceSettings, SafetySettings):
         ge=1024,
         le=2**40,
         description="Bytes of rows that may wait for inference, a model, 1 KiB to 1 TiB; a request "
-        "that does not fit is answered 429 with Retry-After.",
+        "that does not fit is answered 429 with Retry-After, one that is larger alone 413.",
     )
     max_batch_rows: int = Field(
         32,

@@ -64,7 +64,8 @@ class Call(Request):
         """The model that the query names; it is on the answer's headers from here on.
 
         Raises:
-            QueueFull, Draining: an inference could not be taken on; its body need not be read.
+            QueueFull, Draining, DeadlineExceeded: an inference could not be taken on; its body need
+                not be read.
         """
         model = self.service.registry.get(query.model, query.version)
         self.record.model, self.record.version = model.name, str(model.version)

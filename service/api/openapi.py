@@ -45,10 +45,10 @@ _PROBLEMS: Final = {
     413: "Too many bytes, pixels or rows.",
     415: "A content type that is not read.",
     422: "Well formed, but a value is wrong.",
-    429: "The queue is full; `Retry-After` says when to try again.",
+    429: "The queue is full, or too long for the deadline; `Retry-After` says when to try again.",
     500: "The service failed.",
     503: "Not ready, or shutting down.",
-    504: "The deadline passed.",
+    504: "The deadline passed, or is too near for so many rows.",
 }
 INFERENCE_PROBLEMS: Final = tuple(_PROBLEMS)
 QUERY_PROBLEMS: Final = (404, 422, 503)

@@ -9,7 +9,7 @@ from service.batching.observer import Observer, RejectReason
 from service.batching.policy import BatchPolicy
 from service.batching.rate import RateMeter
 from service.batching.turns import OperationQueue
-from service.errors import DeadlineExceeded, Draining, QueueFull, TooManyRows
+from service.errors import DeadlineExceeded, Draining, QueueFull, QueueTooLong, TooManyRows
 
 RETRY_AFTER_UNKNOWN_S: Final = 1.0
 RETRY_AFTER_LEAST_S: Final = 0.1
@@ -23,8 +23,9 @@ REOPENS_BELOW: Final = 7 / 8
 class Admission:
     """Counts what waits and refuses what does not fit, at once and with a reason.
 
-    A request that could not be answered before its deadline is refused with 429 and not accepted
-    for a 504 later: the client learns at once when to come back, and no work is wasted.
+    A request that could not be answered before its deadline is refused and not accepted for a 504
+    later: with 429 if it could be when the queue is shorter, so that the client learns at once when
+    to come back, else with 504. No work is wasted.
     """
 
     def __init__(self, policy: BatchPolicy, meter: RateMeter) -> None:
@@ -40,7 +41,9 @@ class Admission:
         """Let the entry in, or raise what the caller should be told.
 
         Raises:
-            Draining, TooManyRows, DeadlineExceeded, QueueFull.
+            Draining, DeadlineExceeded.
+            TooManyRows: more rows or bytes than the queue may ever hold.
+            QueueFull, QueueTooLong: it would be let in later.
         """
         if self.draining:
             observer.rejected(entry.operation, "draining")
@@ -55,9 +58,10 @@ class Admission:
             raise DeadlineExceeded()
         reason = self._obstacle(entry, queue)
         if reason is not None:
+            self._require_that_it_ever_fits(entry, observer=observer)
             self._was_full = reason != "deadline"
             observer.rejected(entry.operation, reason)
-            raise QueueFull(self.retry_after_s())
+            raise self._refusal(reason)
         queue.waiting_rows += entry.n_rows
         self.waiting_rows += entry.n_rows
         self.waiting_bytes += entry.n_rows * entry.row_bytes
@@ -68,17 +72,18 @@ class Admission:
         """Raise at once what `admit` would hardly spare a request that has yet to be read.
 
         Raises:
-            Draining, QueueFull.
+            Draining, DeadlineExceeded, QueueFull, QueueTooLong.
         """
         if self.draining:
             observer.rejected(queue.operation, "draining")
             raise Draining()
         if self._is_still_full():
             observer.rejected(queue.operation, "queue_rows")
-            raise QueueFull(self.retry_after_s())
+            raise self._refusal("queue_rows")
         if self._would_be_late(queue, 1, now=now, deadline=deadline):
+            self._require_time(queue.operation, 1, now=now, deadline=deadline, observer=observer)
             observer.rejected(queue.operation, "deadline")
-            raise QueueFull(self.retry_after_s())
+            raise self._refusal("deadline")
 
     def leave(self, entry: Entry, queue: OperationQueue, *, rows: int) -> None:
         """Rows of an entry wait no longer: they were taken, or their caller left."""
@@ -92,6 +97,40 @@ class Admission:
         if seconds is None:
             return RETRY_AFTER_UNKNOWN_S
         return min(max(seconds, RETRY_AFTER_LEAST_S), RETRY_AFTER_MOST_S)
+
+    def _refusal(self, reason: RejectReason) -> QueueFull:
+        retry_after_s = self.retry_after_s()
+        return QueueTooLong(retry_after_s) if reason == "deadline" else QueueFull(retry_after_s)
+
+    def _require_that_it_ever_fits(self, entry: Entry, *, observer: Observer) -> None:
+        """Raise what holds for this request even when nothing else waits."""
+        n_bytes, most_bytes = entry.n_rows * entry.row_bytes, self._policy.max_queue_bytes
+        if n_bytes > most_bytes:
+            raise TooManyRows(
+                f"the rows of a request may have {most_bytes} bytes at most as the model takes "
+                f"them; got {n_bytes}; send several requests, or raise RFVAE_MAX_QUEUE_BYTES"
+            )
+        self._require_time(
+            entry.operation,
+            entry.n_rows,
+            now=entry.enqueued,
+            deadline=entry.deadline,
+            observer=observer,
+        )
+
+    def _require_time(
+        self, operation: str, n_rows: int, *, now: float, deadline: float | None, observer: Observer
+    ) -> None:
+        seconds = self._meter.seconds_for(n_rows)
+        if deadline is None or seconds is None or now + seconds <= deadline:
+            return
+        observer.expired(operation, "admission")
+        rows = "1 row takes" if n_rows == 1 else f"{n_rows} rows take"
+        raise DeadlineExceeded(
+            f"the answer must be ready before the request's deadline, in {deadline - now:.2g} s; "
+            f"{rows} {seconds:.2g} s at the present rate, even when nothing else waits; raise "
+            "`X-Request-Timeout-Ms` or send fewer rows"
+        )
 
     def _obstacle(self, entry: Entry, queue: OperationQueue) -> RejectReason | None:
         if self.waiting_rows + entry.n_rows > self._policy.max_queue_rows:

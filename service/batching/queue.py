@@ -92,7 +92,7 @@ class Batcher:
         return self._meter.rows_per_s
 
     def require_room(self, operation: str, *, deadline: float | None = None) -> None:
-        """Raise QueueFull or Draining as `submit` would, before a body is read in vain."""
+        """Raise what `submit` would of a single row, before a body is read in vain."""
         queue, now = self._queues[operation], self._clock()
         self._admission.require_room(queue, now=now, deadline=deadline, observer=self._observer)
 
@@ -116,9 +116,10 @@ class Batcher:
             origin: handed to the observer with each batch that serves these rows.
 
         Raises:
-            QueueFull: no room, or not done before the deadline at the present rate.
-            DeadlineExceeded, Draining: too late, or the batcher takes no new work.
-            TooManyRows, InvalidValue: more rows than may ever wait, or none.
+            QueueFull: no room; QueueTooLong: not done before the deadline at the present rate.
+            DeadlineExceeded: too late, or too many rows for the deadline at the present rate.
+            Draining: the batcher takes no new work.
+            TooManyRows, InvalidValue: more rows or bytes than may ever wait, or no row.
             InferenceFailed: the operation raised on these rows alone.
         """
         if len(rows) == 0:

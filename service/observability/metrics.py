@@ -45,6 +45,7 @@ OUTCOMES: Final = (
 )
 REJECTIONS: Final = {
     "queue-full": "queue_full",
+    "queue-too-long": "queue_too_long",
     "deadline-exceeded": "deadline",
     "draining": "draining",
     "not-ready": "not_ready",

@@ -108,6 +108,41 @@ async def test_app_answers_429_with_retry_after_when_the_queue_is_full(
     assert statuses.count(200) >= 2
 
 
+async def test_app_says_at_once_what_can_never_be_done_in_time(
+    start_service: StartService,
+) -> None:
+    latents = as_npy(np.zeros((1000, 4), np.float32))
+    async with start_service() as started:
+        batcher = started.service.registry.get().batcher
+        await started.client.post("/decode", content=latents, headers=NPY)
+        assert batcher.rows_per_s is not None
+        too_soon_ms = int(900e3 / batcher.rows_per_s) or 1
+        answer = await started.client.post(
+            "/decode", content=latents, headers={**NPY, "X-Request-Timeout-Ms": str(too_soon_ms)}
+        )
+        metrics = (await started.client.get("/metrics")).text
+
+    assert answer.status_code == 504
+    assert "retry-after" not in answer.headers
+    assert 'rfvae_rejected_total{reason="deadline"} 1.0' in metrics
+    assert 'rfvae_rejected_total{reason="queue_full"} 0.0' in metrics
+
+
+async def test_app_answers_413_to_rows_that_no_queue_could_hold(
+    start_service: StartService, gate: Gate
+) -> None:
+    gate.opened.set()
+    images = as_npy(np.stack([picture(seed) for seed in range(5)]))
+    async with start_service(gate.registry(max_queue_bytes=1024)) as started:
+        answer = await started.client.post("/encode", content=images, headers=NPY)
+
+    assert answer.status_code == 413
+    assert answer.json()["type"] == "urn:rfvae:problem:too-many-rows"
+    assert answer.json()["detail"].startswith(
+        "the rows of a request may have 1024 bytes at most as the model takes them; got 1280;"
+    )
+
+
 async def test_app_answers_504_at_the_deadline(start_service: StartService, gate: Gate) -> None:
     async with start_service(gate.registry()) as started:
         answer = await started.client.post(

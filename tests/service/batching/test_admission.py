@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from service.batching.entries import Entry
 from service.batching.policy import BatchPolicy
 from service.batching.rate import RateMeter
 from service.batching.turns import OperationQueue
-from service.errors import DeadlineExceeded, Draining, QueueFull, TooManyRows
+from service.errors import DeadlineExceeded, Draining, QueueFull, QueueTooLong, TooManyRows
 from tests.service.batching.virtual import Recorder
 
 
@@ -82,6 +83,21 @@ def test_a_request_larger_than_the_queue_is_told_so() -> None:
         Door(max_queue_rows=5).admit(6)
 
 
+def test_a_request_with_more_bytes_than_the_queue_is_told_so() -> None:
+    door = Door(max_queue_bytes=100)
+    message = (
+        "the rows of a request may have 100 bytes at most as the model takes them; got 110; send "
+        "several requests, or raise RFVAE_MAX_QUEUE_BYTES"
+    )
+    with pytest.raises(TooManyRows, match=f"^{re.escape(message)}$"):
+        door.admit(11)
+    door.admit(5)
+    with pytest.raises(TooManyRows):
+        door.admit(11)
+    assert door.seen.events == []
+    door.require_room()
+
+
 def test_nobody_joins_while_draining() -> None:
     door = Door()
     door.admission.draining = True
@@ -105,9 +121,31 @@ def test_what_would_be_late_at_half_the_measured_rate_is_refused() -> None:
     door.measure(rows_per_s=100)
     door.admit(100)
     door.admit(50, deadline=102.5)
-    with pytest.raises(QueueFull):
+    message = (
+        "the queue is too long for the request's deadline at the present rate; retry in 1.5 s, "
+        "raise `X-Request-Timeout-Ms` or send fewer rows"
+    )
+    with pytest.raises(QueueTooLong, match=f"^{re.escape(message)}$") as caught:
         door.admit(50, deadline=102.5)
+    assert caught.value.retry_after_s == pytest.approx(1.5)
     assert door.seen.events == [("rejected", "encode", "deadline")]
+
+
+@pytest.mark.parametrize("waiting", [0, 20, 150])
+def test_what_would_be_late_even_alone_is_not_told_to_come_back(waiting: int) -> None:
+    door = Door(max_queue_rows=160)
+    door.measure(rows_per_s=100)
+    if waiting:
+        door.admit(waiting)
+    message = (
+        "the answer must be ready before the request's deadline, in 0.3 s; 40 rows take 0.4 s "
+        "at the present rate, even when nothing else waits; raise `X-Request-Timeout-Ms` or send "
+        "fewer rows"
+    )
+    with pytest.raises(DeadlineExceeded, match=f"^{re.escape(message)}$"):
+        door.admit(40, deadline=100.3)
+    assert door.seen.events == [("expired", "encode", "admission")]
+    assert door.admission.waiting_rows == waiting
 
 
 def test_an_idle_queue_takes_what_can_just_be_done() -> None:
@@ -174,9 +212,16 @@ def test_what_would_be_late_is_asked_for_no_body() -> None:
     door.measure(rows_per_s=100)
     door.admit(100)
     door.require_room(deadline=102.1)
-    with pytest.raises(QueueFull):
+    with pytest.raises(QueueTooLong):
         door.require_room(deadline=101.9)
     assert door.admission.waiting_rows == 100
+
+
+def test_what_would_be_late_even_alone_is_asked_for_no_body() -> None:
+    door = Door()
+    door.measure(rows_per_s=100)
+    with pytest.raises(DeadlineExceeded, match=r"in 0.005 s; 1 row takes 0.01 s at"):
+        door.require_room(deadline=100.005)
 
 
 def test_nobody_is_asked_for_a_body_while_draining() -> None:

@@ -17,6 +17,7 @@ from service.errors import (
     InferenceFailed,
     InvalidValue,
     QueueFull,
+    QueueTooLong,
     TooManyRows,
 )
 from tests.service.batching.virtual import (
@@ -390,9 +391,14 @@ def test_what_cannot_be_done_in_time_is_refused_at_once() -> None:
         start = now()
         waiting = bench.submit(0, 50)
         await asyncio.sleep(0.5)
-        with pytest.raises(QueueFull, match="retry in"):
+        with pytest.raises(QueueTooLong, match="retry in"):
             await bench.submit(0, 10, deadline=start + 3)
-        assert bench.seen.events == [("rejected", "encode", "deadline")]
+        with pytest.raises(DeadlineExceeded, match="40 rows take 4 s at the present rate"):
+            await bench.submit(0, 40, deadline=start + 3)
+        assert bench.seen.events == [
+            ("rejected", "encode", "deadline"),
+            ("expired", "encode", "admission"),
+        ]
         await bench.submit(0, 10, deadline=start + 12)
         await waiting
 

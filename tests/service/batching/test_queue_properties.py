@@ -75,7 +75,8 @@ async def _ask(batcher: Batcher, ask: Ask, number: int) -> Any:
         result = await batcher.submit(ask.operation, rows, deadline=deadline)
     except DeadlineExceeded as error:
         assert deadline is not None
-        assert now() >= deadline
+        if now() < deadline and "even when nothing else waits" not in error.detail:
+            raise AssertionError("a deadline that has not passed") from error
         return error
     except (QueueFull, InferenceFailed, Draining) as error:
         return error

@@ -1,8 +1,10 @@
 """Names, buckets and the fixed number of series."""
 
 import numpy as np
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.errors import DeadlineExceeded, QueueFull, QueueTooLong, ServiceError, TooManyRows
 from service.observability.metrics import OPERATIONS, OUTCOMES, Metrics, outcome_of
 from service.observability.model_metrics import ReadyModel
 from service.observability.record import RequestRecord
@@ -89,11 +91,20 @@ def test_metrics_do_not_count_stages_of_a_request_without_inference() -> None:
     assert _samples(metrics)["rfvae_stage_duration_seconds_count", (("stage", "infer"),)] == 0
 
 
-def test_metrics_count_a_rejection_by_its_reason() -> None:
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (QueueFull, "queue_full"),
+        (QueueTooLong, "queue_too_long"),
+        (DeadlineExceeded, "deadline"),
+        (TooManyRows, "too_many_rows"),
+    ],
+)
+def test_metrics_count_a_rejection_by_its_reason(error: type[ServiceError], reason: str) -> None:
     metrics = Metrics()
-    metrics.observe_request(_record(status=429, problem="queue-full"), 0.001)
+    metrics.observe_request(_record(status=error.status, problem=error.type), 0.001)
 
-    assert _samples(metrics)["rfvae_rejected_total", (("reason", "queue_full"),)] == 1
+    assert _samples(metrics)["rfvae_rejected_total", (("reason", reason),)] == 1
 
 
 def test_metrics_read_readiness_and_load_at_each_scrape() -> None:
