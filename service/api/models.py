@@ -28,8 +28,11 @@ async def show_model(call: Call) -> Response:
     registry, name = call.service.registry, str(call.path_params["name"])
     if name not in registry.names():
         raise UnknownModel(name, registry.names())
-    loaded = [status.model for status in _versions(registry, name) if status.model is not None]
-    manifests = {str(model.version): model.manifest.model_dump(mode="json") for model in loaded}
+    manifests = {
+        str(status.version): status.model.manifest.model_dump(mode="json")
+        for status in _versions(registry, name)
+        if status.model is not None and status.state is not ModelState.DRAINING
+    }
     return json_answer({**_facts(registry, name), "manifests": manifests})
 
 
