@@ -67,7 +67,7 @@ def encode_routes(service: Service) -> list[LeanRoute]:
         images, _ = await read_images(call, model)
         mu, logvar = await call.service.plane.encode(model, images.images, call.record)
         started_s = time.monotonic()
-        call.service.metrics.models.observe_mu(model.name, mu)
+        call.service.metrics.models.observe_mu(model.name, model.version, mu)
         if kind == NPY:
             answer = array_answer(mu.take(choice.dims, axis=1), resized=images.resized)
         else:

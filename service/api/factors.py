@@ -30,7 +30,7 @@ async def factors(call: Call) -> Response:
     images, _ = await read_images(call, model)
     found = await call.service.plane.factors(model, images.images, call.record)
     drift = call.service.metrics.models
-    drift.observe_mu(model.name, found.all_mu)
+    drift.observe_mu(model.name, model.version, found.all_mu)
     drift.observe_novelty(model.name, found.novelty.tolist())
     described = [_image_factors(model, found, index) for index in range(len(found.mu))]
     about = {"model": model.name, "version": model.version}

@@ -148,7 +148,7 @@ async def _run(call: Call, graph: Graph, inference: Inference) -> dict[str, Arra
         (spec,) = graph.outputs
         return {spec.name: await plane.decode(graph.model, inference.rows, record)}
     mu, logvar = await plane.encode(graph.model, inference.rows, record)
-    call.service.metrics.models.observe_mu(graph.model.name, mu)
+    call.service.metrics.models.observe_mu(graph.model.name, graph.model.version, mu)
     return {"mu": mu, "logvar": logvar}
 
 

@@ -37,7 +37,7 @@ class ReadyModel:
 
 @dataclass(slots=True)
 class _Drift:
-    """Counts of one model since the last scrape: counters cost too much to touch each time."""
+    """Counts of one version since the last scrape: counters cost too much to touch each time."""
 
     low: Floats
     high: Floats
@@ -63,7 +63,8 @@ class ModelMetrics:
     """One set of series for each model of the repository, one info series for each version."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._drifts: dict[str, _Drift | None] = {}  # by name, of the models that have series
+        self._names: set[str] = set()  # of the models that have series
+        self._drifts: dict[tuple[str, int], _Drift] = {}  # by name and version
         self._infos: set[tuple[str, str, str]] = set()
         self._info = Gauge(
             "rfvae_model_info",
@@ -112,7 +113,7 @@ class ModelMetrics:
         )
         self._out_of_range = Counter(
             "rfvae_latent_out_of_range",
-            "Posterior means outside the training data's 1 to 99 % range, count",
+            "Posterior means outside the 1 to 99 % range of their version's training data, count",
             ["model", "dim"],
             registry=registry,
         )
@@ -128,15 +129,18 @@ class ModelMetrics:
         """Makes the series fit what the repository holds (`names`) and what of it is ready."""
         by_version = sorted(ready, key=lambda model: model.version)
         highest = {model.name: model for model in by_version}
-        known = set(names)
-        for name in known:
-            self._drifts.setdefault(name, None)
+        self.flush()
+        self._drifts = {(model.name, model.version): _drift_of(model) for model in by_version}
+        before, self._names = self._names, set(names)
+        for name in before - self._names:
+            self._drop(name)
+        for name in self._names:
+            self._ready.labels(name).set(name in highest)
             for outcome in LOADS:
                 self._loads.labels(name, outcome)
-        for name in set(self._drifts) - known:
-            self._drop(name)
-        for name in known:
-            self._ready.labels(name).set(name in highest)
+        for model in by_version:
+            for dim in range(len(model.low)):
+                self._out_of_range.labels(model.name, str(dim))
         for model in highest.values():
             self._add(model)
         self._show_infos({(m.name, str(m.version), m.provider) for m in by_version})
@@ -145,34 +149,33 @@ class ModelMetrics:
         """Counts versions, each by its model's name; names that are not shown are left out."""
         for outcome, names in zip(LOADS, (loaded, refused), strict=True):
             for name in names:
-                if name in self._drifts:
+                if name in self._names:
                     self._loads.labels(name, outcome).inc()
 
-    def observe_mu(self, name: str, mu: Floats) -> None:
+    def observe_mu(self, name: str, version: int, mu: Floats) -> None:
         """Counts posterior means, (batch, latent_dim), that the training data would hardly give."""
-        drift = self._drifts.get(name)
+        drift = self._drifts.get((name, version))
         if drift is not None and mu.shape[1:] == drift.low.shape:
             drift.add(mu)
 
     def flush(self) -> None:
         """Puts the counts since the last scrape into the counters; on the event loop only."""
-        for name, drift in self._drifts.items():
-            if drift is not None:
-                drift.look()
-                counts, drift.outside = drift.outside, np.zeros_like(drift.outside)
-                self._images.labels(name).inc(drift.images)
-                drift.images = 0
-                for dim in counts.nonzero()[0].tolist():
-                    self._out_of_range.labels(name, str(dim)).inc(int(counts[dim]))
+        for (name, _), drift in self._drifts.items():
+            drift.look()
+            counts, drift.outside = drift.outside, np.zeros_like(drift.outside)
+            self._images.labels(name).inc(drift.images)
+            drift.images = 0
+            for dim in counts.nonzero()[0].tolist():
+                self._out_of_range.labels(name, str(dim)).inc(int(counts[dim]))
 
     def observe_novelty(self, name: str, percentiles: Iterable[float]) -> None:
-        """Adds the novelty of each image."""
-        histogram = self._novelty.labels(name)
-        for percentile in percentiles:
-            histogram.observe(percentile)
+        """Adds the novelty of each image, unless the model left while it was encoded."""
+        if name in self._names:
+            histogram = self._novelty.labels(name)
+            for percentile in percentiles:
+                histogram.observe(percentile)
 
     def _add(self, model: ReadyModel) -> None:
-        self.flush()
         self._relevant_dims.labels(model.name).set(len(model.factors))
         self._lanes.labels(model.name).set(model.lanes)
         self._threads.labels(model.name).set(model.threads)
@@ -181,13 +184,8 @@ class ModelMetrics:
             self._factor_info.labels(model.name, str(dim), name).set(1)
         self._novelty.labels(model.name)
         self._images.labels(model.name)
-        for dim in range(len(model.low)):
-            self._out_of_range.labels(model.name, str(dim))
-        outside = np.zeros(len(model.low), np.int64)
-        self._drifts[model.name] = _Drift(model.low, model.high, outside)
 
     def _drop(self, name: str) -> None:
-        del self._drifts[name]
         for several in (self._factor_info, self._out_of_range, self._loads):
             several.remove_by_labels({"model": name})
         numbers = (self._ready, self._relevant_dims, self._lanes, self._threads)
@@ -200,3 +198,7 @@ class ModelMetrics:
         for labels in infos - self._infos:
             self._info.labels(*labels).set(1)
         self._infos = infos
+
+
+def _drift_of(model: ReadyModel) -> _Drift:
+    return _Drift(model.low, model.high, np.zeros(len(model.low), np.int64))

@@ -65,7 +65,7 @@ def test_metrics_series_do_not_grow_with_requests() -> None:
             metrics.observe_request(
                 _record(operation=operation, status=status, problem="any", infer_s=0.1), 0.1
             )
-    metrics.models.observe_mu("tiny", np.full((2, 4), 9, np.float32))
+    metrics.models.observe_mu("tiny", 1, np.full((2, 4), 9, np.float32))
     metrics.models.observe_novelty("tiny", [50.0])
 
     assert set(_samples(metrics)) == before

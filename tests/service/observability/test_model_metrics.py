@@ -13,16 +13,19 @@ def registry() -> CollectorRegistry:
 
 
 def _model(
-    version: int = 1, *, name: str = "tiny", factors: tuple[str, ...] = ("scale", "x")
+    version: int = 1,
+    *,
+    name: str = "tiny",
+    factors: tuple[str, ...] = ("scale", "x"),
+    bound: tuple[float, ...] = (1, 1, 1),
 ) -> ReadyModel:
-    bound = np.ones(3, np.float32)
     return ReadyModel(
         name,
         version,
         "cpu",
         factors=dict(enumerate(factors)),
-        low=-bound,
-        high=bound,
+        low=-np.array(bound, np.float32),
+        high=np.array(bound, np.float32),
         lanes=4,
         threads=2,
     )
@@ -83,8 +86,8 @@ def test_model_metrics_drop_all_series_of_a_model_that_left(registry: CollectorR
 def test_model_metrics_count_what_is_out_of_range(registry: CollectorRegistry) -> None:
     metrics = ModelMetrics(registry)
     metrics.show(["tiny"], [_model()])
-    metrics.observe_mu("tiny", np.array([[2, 0, 0], [-2, 1, -1]], np.float32))
-    metrics.observe_mu("unknown", np.zeros((1, 3), np.float32))
+    metrics.observe_mu("tiny", 1, np.array([[2, 0, 0], [-2, 1, -1]], np.float32))
+    metrics.observe_mu("unknown", 1, np.zeros((1, 3), np.float32))
     metrics.flush()
     metrics.flush()
     metrics.observe_novelty("tiny", [99.0])
@@ -96,3 +99,47 @@ def test_model_metrics_count_what_is_out_of_range(registry: CollectorRegistry) -
     assert registry.get_sample_value("rfvae_images_total", {"model": "tiny"}) == 2
     bucket = {"model": "tiny", "le": "95.0"}
     assert registry.get_sample_value("rfvae_reconstruction_novelty_bucket", bucket) == 0
+
+
+def _out_of_range(registry: CollectorRegistry) -> dict[str, float]:
+    family = next(f for f in registry.collect() if f.name == "rfvae_latent_out_of_range")
+    return {one.labels["dim"]: one.value for one in family.samples if one.name.endswith("_total")}
+
+
+def test_model_metrics_compare_each_version_with_its_own_range(
+    registry: CollectorRegistry,
+) -> None:
+    metrics = ModelMetrics(registry)
+    metrics.show(["tiny"], [_model(1, bound=(9, 9, 9, 9)), _model(2)])
+    before = _out_of_range(registry)
+    metrics.observe_mu("tiny", 1, np.array([[5, 5, 5, 10]], np.float32))
+    metrics.observe_mu("tiny", 2, np.array([[5, 0, 0]], np.float32))
+    metrics.flush()
+
+    assert before == {"0": 0, "1": 0, "2": 0, "3": 0}
+    assert _out_of_range(registry) == {"0": 1, "1": 0, "2": 0, "3": 1}
+    assert registry.get_sample_value("rfvae_images_total", {"model": "tiny"}) == 2
+
+
+def test_model_metrics_keep_the_counts_of_a_version_that_is_replaced(
+    registry: CollectorRegistry,
+) -> None:
+    metrics = ModelMetrics(registry)
+    metrics.show(["tiny"], [_model(1)])
+    metrics.observe_mu("tiny", 1, np.array([[5, 0, 0]], np.float32))
+    metrics.show(["tiny"], [_model(2)])
+    metrics.observe_mu("tiny", 1, np.array([[5, 0, 0]], np.float32))
+    metrics.flush()
+
+    assert _out_of_range(registry) == {"0": 1, "1": 0, "2": 0}
+
+
+def test_model_metrics_do_not_bring_back_a_model_that_left(registry: CollectorRegistry) -> None:
+    metrics = ModelMetrics(registry)
+    metrics.show(["tiny"], [_model()])
+    metrics.show([], [])
+    metrics.observe_mu("tiny", 1, np.zeros((1, 3), np.float32))
+    metrics.observe_novelty("tiny", [50.0])
+    metrics.flush()
+
+    assert _names(registry) == set()
