@@ -48,16 +48,15 @@ def map_npy(path: Path) -> npt.NDArray[Any]:
     """An array on the disk, not loaded.
 
     Raises:
-        MalformedInput: the file is damaged, or holds Python objects.
+        MalformedInput: the file is damaged, no npy, or holds Python objects.
     """
     try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError):
+        return np.lib.format.open_memmap(path, mode="r")
+    except ValueError:
         raise MalformedInput(
-            f"`{path}` must be a plain array as `numpy.save` writes it; it is damaged or holds "
-            "Python objects, which are never unpickled"
+            f"`{path}` must be a plain array as `numpy.save` writes it; it is damaged, in another "
+            "format, or holds Python objects, which are never unpickled"
         ) from None
-    return array
 
 
 def numbered(start: int, count: int) -> list[str]:
@@ -72,5 +71,5 @@ def file_facts(name: str, path: Path | str) -> str:
 
 
 def hash_of(lines: Iterable[str]) -> str:
-    """SHA-256 of the lines in hexadecimal."""
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    """SHA-256 of the lines, which may hold file names, in hexadecimal."""
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()

@@ -71,26 +71,30 @@ def open_source(path: Path, reading: Reading) -> Source:
 
 
 class FolderSource:
-    """Every image file below a folder, by name; the id is the path inside the folder."""
+    """Every image file below a folder, by name; the id is the path inside the folder.
+
+    Bytes of a name that are not UTF-8 are escaped in its id: `caf\\xe9.png`.
+    """
 
     def __init__(self, folder: Path, reading: Reading) -> None:
         self._folder, self._files = folder, _Files(reading)
         self.row_bytes = reading.row_bytes
-        self._ids = sorted(_image_files(folder))
-        if not self._ids:
+        self._names = sorted(_image_files(folder))
+        if not self._names:
             raise InvalidValue(
                 f"`{folder}` must hold image files ({', '.join(sorted(SUFFIXES))}); found none"
             )
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._names)
 
     def fingerprint(self) -> str:
-        return hash_of(file_facts(name, self._path_of(name)) for name in self._ids)
+        return hash_of(file_facts(name, self._path_of(name)) for name in self._names)
 
     def read(self, start: int, stop: int) -> Chunk:
-        ids = self._ids[start:stop]
-        return self._files.chunk(ids, lambda index: _read(self._path_of(ids[index])))
+        names = self._names[start:stop]
+        ids = [_as_text(name) for name in names]
+        return self._files.chunk(ids, lambda index: _read(self._path_of(names[index])))
 
     def _path_of(self, name: str) -> str:
         """A text, since a `Path` for each of many small files costs as much as to read it."""
@@ -104,10 +108,15 @@ class NpySource:
         self._path, self._reading = path, reading
         self.row_bytes = reading.row_bytes
         self._array = map_npy(path)
+        if self._array.ndim == 0:
+            raise InvalidValue(
+                f"`{path.name}` must hold images of the shape (n, height, width[, channels]); got "
+                "a single number"
+            )
         self._images(0, min(1, len(self)))  # says at once what no row can be
 
     def __len__(self) -> int:
-        return len(self._array) if self._array.ndim else 0
+        return len(self._array)
 
     def fingerprint(self) -> str:
         return hash_of([file_facts(self._path.name, self._path)])
@@ -231,6 +240,11 @@ def _image_files(folder: Path) -> Iterator[str]:
                         waiting.append((f"{name}/", above | {identity}))
                 elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
                     yield name
+
+
+def _as_text(name: str) -> str:
+    """A file name whose bytes that are no UTF-8 are escaped, so that it can be written."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

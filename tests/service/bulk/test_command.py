@@ -1,6 +1,7 @@
 """`rfvae-serve encode` as people type it."""
 
 import csv
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -75,6 +77,42 @@ def test_encode_refuses_in_one_line(
 
     assert result.exit_code == code
     assert result.stderr.startswith(text)
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_encode_takes_names_that_are_not_utf8(
+    repository: Path, tmp_path: Path, pictures: Pixels, suffix: str
+) -> None:
+    scans = tmp_path / os.fsdecode(b"stra\xdfe")
+    scans.mkdir()
+    (scans / os.fsdecode(b"caf\xe9.png")).write_bytes(as_file(pictures[0]))
+    out = tmp_path / f"factors{suffix}"
+
+    result = CliRunner().invoke(
+        app, ["encode", os.fspath(scans), "--out", str(out), "--models", str(repository)]
+    )
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    if suffix == ".csv":
+        table = list(csv.DictReader(out.read_text().splitlines()))
+    else:
+        table = pq.read_table(out).to_pylist()
+    assert [row["id"] for row in table] == ["caf\\xe9.png"]
+
+
+def test_encode_names_a_damaged_file_whose_name_is_not_utf8(
+    repository: Path, tmp_path: Path
+) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    (scans / os.fsdecode(b"caf\xe9.png")).write_bytes(b"nothing")
+    arguments = ["--out", str(tmp_path / "t.csv"), "--models", str(repository)]
+
+    result = CliRunner().invoke(app, ["encode", str(scans), *arguments])
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: `caf\\xe9.png`: ")
     assert result.stderr.count("\n") == 1
 
 

@@ -1,5 +1,6 @@
 """Every form of input gives the same images in a fixed order."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +61,20 @@ def test_hidden_files_are_left_out_and_links_followed_but_not_in_a_circle(
     assert (chunk.images[3, 0] == pictures[3]).all()
 
 
+def test_names_that_are_not_utf8_are_read_and_escaped(
+    folder: Path, reading: Reading, pictures: Pixels
+) -> None:
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(as_file(pictures[3]))
+    (folder / "café.png").write_bytes(as_file(pictures[4]))
+    source = open_source(folder, reading)
+    chunk = source.read(0, len(source))
+
+    images = dict(zip(chunk.ids, chunk.images[:, 0], strict=True))
+    assert (images["caf\\xe9.png"] == pictures[3]).all()
+    assert (images["café.png"] == pictures[4]).all()
+    assert source.fingerprint() == open_source(folder, reading).fingerprint()
+
+
 def test_folder_fingerprint_changes_with_a_file(folder: Path, reading: Reading) -> None:
     before = open_source(folder, reading).fingerprint()
     (folder / "c.png").write_bytes((folder / "a.png").read_bytes())
@@ -106,6 +121,22 @@ def test_npy_without_content_is_refused(tmp_path: Path, reading: Reading) -> Non
 
     with pytest.raises(MalformedInput, match=r"must be a plain array as `numpy\.save` writes it"):
         open_source(path, reading)
+
+
+def test_npy_that_is_a_zip_is_refused(tmp_path: Path, reading: Reading) -> None:
+    np.savez(tmp_path / "arrays.npz", images=np.zeros((3, 16, 16), np.uint8))
+    path = (tmp_path / "arrays.npz").rename(tmp_path / "arrays.npy")
+
+    with pytest.raises(MalformedInput, match=r"arrays\.npy` must be .*; it is damaged, in another"):
+        open_source(path, reading)
+
+
+def test_npy_of_a_single_number_is_refused(tmp_path: Path, reading: Reading) -> None:
+    np.save(tmp_path / "one.npy", np.uint8(7))
+
+    message = r"^`one\.npy` must hold images of the shape \(n, height, .*; got a single number$"
+    with pytest.raises(InvalidValue, match=message):
+        open_source(tmp_path / "one.npy", reading)
 
 
 def test_npy_of_another_shape_is_refused_at_once(tmp_path: Path, reading: Reading) -> None:
