@@ -80,7 +80,7 @@ def check(
     folder: Annotated[Path, typer.Argument(help="A model folder: REPOSITORY/NAME/VERSION.")],
     device: DeviceName = None,
 ) -> None:
-    """Check a model folder as the service would: manifest, hashes, shapes, golden self-test."""
+    """Check a model folder as the service would: manifest, place, hashes, shapes, self-test."""
     settings = _settings(**({} if device is None else {"device": device}))
     configure_logging(settings.log_format, "warning")
     try:
@@ -213,11 +213,16 @@ def list_settings() -> None:
 def _check(folder: Path, settings: Settings) -> Iterator[str]:
     from service.loading import engine_options, signatures_of
     from service.models.artifact import load_golden, load_manifest, verify_files
+    from service.models.repository import version_at
+    from service.models.served import require_same_name
     from service.models.signature import is_signed
     from service.runtime.engine import TOLERANCE, Engine
 
     signatures = signatures_of(settings)
     manifest = load_manifest(folder, signatures)
+    found = version_at(folder)
+    if found is not None:
+        require_same_name(found, manifest)
     yield (
         f"manifest   ok  {manifest.name} version {manifest.version}, format "
         f"{manifest.format_version}, {len(manifest.relevant_dims)} relevant of "

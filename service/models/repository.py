@@ -60,6 +60,15 @@ def scan(repositories: Sequence[Path]) -> list[FoundVersion]:
     return [version for name in sorted(found) for version in found[name]]
 
 
+def version_at(folder: Path) -> FoundVersion | None:
+    """What `scan` of the folder's grandparent makes of it; None where that passes it over."""
+    place = Path(os.path.abspath(folder))  # `.` has a name, and a link keeps its own
+    model = place.parent.name
+    if not VERSION.fullmatch(place.name) or not model or model.startswith("."):
+        return None
+    return FoundVersion(model, int(place.name), folder, _stamp(folder))
+
+
 def require_versions(found: Sequence[FoundVersion], repositories: Sequence[Path]) -> None:
     """Refuse to go on with nothing to serve.
 

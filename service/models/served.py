@@ -99,7 +99,7 @@ def load_model(found: FoundVersion, options: LoadOptions) -> ServedModel:
     """
     started = time.perf_counter()
     manifest = load_manifest(found.folder, options.signatures)
-    _require_same_name(found, manifest)
+    require_same_name(found, manifest)
     if not options.verified.take(found):
         verify_files(found.folder, manifest)
     engine = Engine.load(
@@ -186,7 +186,12 @@ def _powers_of_two(most: int) -> tuple[int, ...]:
     return (*(1 << power for power in range(most.bit_length()) if 1 << power < most), most)
 
 
-def _require_same_name(found: FoundVersion, manifest: Manifest) -> None:
+def require_same_name(found: FoundVersion, manifest: Manifest) -> None:
+    """Refuse a folder that its repository has under another name or number.
+
+    Raises:
+        ArtifactError: naming where it belongs.
+    """
     if found.key != (manifest.name, manifest.version):
         raise ArtifactError(
             f"`{found.folder}` must lie in `{manifest.name}/{manifest.version}`, as its manifest "

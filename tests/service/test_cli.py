@@ -52,6 +52,46 @@ def test_check_refuses_a_tampered_file(folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("place", ["foo/1", "tiny/7", "no name/1"])
+def test_check_refuses_a_folder_that_lies_under_another_name(
+    folder: Path, tmp_path: Path, place: str
+) -> None:
+    moved = tmp_path / place
+    moved.parent.mkdir()
+    folder.rename(moved)
+
+    result = CliRunner().invoke(app, ["check", str(moved)])
+
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"error: `{moved}` must lie in `tiny/1`, as its manifest says; move the folder back or "
+        "export under another name\n"
+    )
+
+
+@pytest.mark.parametrize("place", ["tiny/.1", "copied", ".hidden/7"])
+def test_check_takes_a_folder_that_no_repository_has(
+    folder: Path, tmp_path: Path, place: str
+) -> None:
+    moved = tmp_path / place
+    moved.parent.mkdir(exist_ok=True)
+    folder.rename(moved)
+
+    assert CliRunner().invoke(app, ["check", str(moved), "--device", "cpu"]).exit_code == 0
+
+
+def test_check_knows_the_place_of_the_folder_it_is_in(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = folder.rename(folder.with_name("2"))
+    monkeypatch.chdir(moved)
+
+    result = CliRunner().invoke(app, ["check", "."])
+
+    assert result.exit_code == 1
+    assert "must lie in `tiny/1`" in result.stderr
+
+
 def test_check_says_why_it_takes_the_cpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "NVIDIA_CONTROL", Path("/"))
     monkeypatch.setattr(
