@@ -148,7 +148,13 @@ class Admission:
         others = min(self.waiting_rows - queue.waiting_rows, queue.waiting_rows + n_rows)
         ahead = self.running_rows + queue.waiting_rows + others  # the other operations' turns
         seconds = self._meter.seconds_for(ahead * SLOWER_MOST + n_rows)
-        return seconds is not None and now + seconds > deadline
+        late = seconds is not None and now + seconds > deadline
+        if late and self._meter.is_outdated(now):
+            # Only work that is let in is measured: a rate that fell while the machine stood still
+            # would keep everything out for ever.
+            self._meter.forget()
+            return False
+        return late
 
     def _is_still_full(self) -> bool:
         self._was_full = self._was_full and (

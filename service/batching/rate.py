@@ -6,6 +6,8 @@ from __future__ import annotations
 HALF_LIFE_S = 1.0
 # Fewer rows than this say too little about the rate.
 FEWEST_ROWS = 32
+# When nothing has run for so long, what was measured before may no longer hold.
+OUTDATED_AFTER_S = 5.0
 
 
 class RateMeter:
@@ -34,6 +36,14 @@ class RateMeter:
         if self._busy_s > HALF_LIFE_S and self._rows > FEWEST_ROWS * 2:
             self._busy_s /= 2
             self._rows /= 2
+
+    def is_outdated(self, now: float) -> bool:
+        """Whether nothing runs or has run for a while."""
+        return self._batches == 0 and now - self._since > OUTDATED_AFTER_S
+
+    def forget(self) -> None:
+        """Measure anew."""
+        self._busy_s = self._rows = 0.0
 
     @property
     def rows_per_s(self) -> float | None:

@@ -45,9 +45,9 @@ class Door:
     def require_room(self, *, deadline: float | None = None) -> None:
         self.admission.require_room(self.encode, now=100.0, deadline=deadline, observer=self.seen)
 
-    def measure(self, rows_per_s: int) -> None:
-        self.meter.batch_started(0.0)
-        self.meter.batch_finished(1.0, rows=rows_per_s)
+    def measure(self, rows_per_s: int, *, until: float = 100.0) -> None:
+        self.meter.batch_started(until - 1)
+        self.meter.batch_finished(until, rows=rows_per_s)
 
 
 def test_what_waits_is_counted_and_what_leaves_is_not() -> None:
@@ -229,3 +229,23 @@ def test_nobody_is_asked_for_a_body_while_draining() -> None:
     door.admission.draining = True
     with pytest.raises(Draining):
         door.require_room()
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["admit", "require room"])
+def test_a_rate_that_fell_long_ago_keeps_nobody_out(early: bool) -> None:
+    door = Door()
+    door.meter.batch_started(0.0)
+    door.meter.batch_finished(90.0, rows=40)  # the machine stood still: 2.3 s a row
+    if early:
+        door.require_room(deadline=101.0)
+    door.admit(1, deadline=101.0)
+    assert door.meter.rows_per_s is None  # it is measured anew
+    assert door.seen.events == []
+
+
+def test_a_rate_that_fell_just_now_does() -> None:
+    door = Door()
+    door.meter.batch_started(0.0)
+    door.meter.batch_finished(99.0, rows=40)
+    with pytest.raises(DeadlineExceeded):
+        door.admit(1, deadline=101.0)
