@@ -1,5 +1,6 @@
 """`/livez`, `/startupz`, `/readyz` and `/metrics`: probes that do not lie, and the numbers."""
 
+import asyncio
 from typing import Any
 
 from starlette.responses import Response
@@ -43,12 +44,13 @@ async def metrics(call: Call) -> Response:
     Of several processes, any one answers for all of them.
     """
     service = call.service
+    # not in the threads for pictures, which have most to do when the numbers matter most
     if service.others is None:
         service.metrics.models.flush()
-        text = await service.offload.run(True, service.metrics.render)
+        text = await asyncio.to_thread(service.metrics.render)
     else:
         counts = [*await service.others(), service.metrics.snapshot()]
-        text = await service.offload.run(True, merge, counts)
+        text = await asyncio.to_thread(merge, counts)
     return Ready(text, CONTENT_TYPE.decode())
 
 

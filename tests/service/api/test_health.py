@@ -3,7 +3,7 @@
 import asyncio
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -14,6 +14,7 @@ from service.app import create_app
 from service.models.registry import Registry
 from service.models.repository import FoundVersion
 from service.models.served import LoadOptions, ServedModel, load_model
+from service.observability.merging import Snapshot
 from service.settings import Settings
 from tests.service.conftest import StartService
 
@@ -134,6 +135,33 @@ async def test_metrics_say_that_the_service_drains(start_service: StartService) 
         text = (await started.client.get("/metrics")).text
 
     assert "\nrfvae_ready 0.0\n" in text
+
+
+async def _no_other_processes() -> list[Snapshot]:
+    return []
+
+
+@pytest.mark.parametrize("others", [None, _no_other_processes])
+async def test_metrics_do_not_wait_for_pictures(
+    repository: Path,
+    hold: threading.Event,
+    others: Callable[[], Awaitable[list[Snapshot]]] | None,
+) -> None:
+    app = create_app(Settings(model_repository=(repository,), image_threads=1), others=others)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+    ):
+        picture = asyncio.create_task(app.state.service.offload.run(True, hold.wait, 30))
+        await asyncio.sleep(0)
+        answer = await asyncio.wait_for(client.get("/metrics"), 20)
+        waits = not picture.done()
+        hold.set()
+        await picture
+
+    assert answer.status_code == 200
+    assert waits
 
 
 async def test_metrics_series_do_not_grow_with_paths(client: httpx.AsyncClient) -> None:
