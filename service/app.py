@@ -28,6 +28,7 @@ from service.auth import KeyRing
 from service.batching.policy import BatchPolicy
 from service.dataplane import DataPlane, Limits
 from service.errors import ServiceError
+from service.intake import Intake
 from service.lifecycle import Lifecycle
 from service.loading import load_options
 from service.middleware.access_log import AccessLog
@@ -88,13 +89,15 @@ def create_app(
     metrics = Metrics()
     tracing = tracing or _tracing(settings)
     registry = registry or _registry(settings, metrics, tracing, verified or Verified())
-    offload = Offload(settings.image_threads or cpu_budget().cores)
+    threads = settings.image_threads or cpu_budget().cores
+    offload = Offload(threads)
     limits = Limits(settings.max_rows, settings.max_steps)
     service = Service(
         settings=settings,
         registry=registry,
         plane=DataPlane(limits, offload),
         offload=offload,
+        intake=Intake(threads),
         lifecycle=Lifecycle(),
         metrics=metrics,
         others=others,
@@ -173,7 +176,7 @@ def _layers(
         Dispatch(routes, router),
         max_requests=settings.max_in_flight,
         max_bytes=settings.max_in_flight_bytes,
-        retry_after_s=service.registry.retry_after_s,
+        retry_after_s=lambda: max(service.registry.retry_after_s(), service.intake.retry_after_s()),
     )
     app = BodyLimit(app, max_body_bytes=settings.max_body_bytes)
     if settings.asks_for_keys:
@@ -206,6 +209,7 @@ def _lifespan(
         with suppress(asyncio.CancelledError):
             await loading
         await service.registry.drain(timeout_s=service.settings.grace_s)
+        service.intake.close()
         service.offload.close()
         if tracing is not None:
             await asyncio.to_thread(tracing.close)

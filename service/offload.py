@@ -1,4 +1,4 @@
-"""Processor work beside inference: small pieces at once, large ones in threads of their own."""
+"""Processor work after inference: small pieces at once, large ones in threads of their own."""
 
 import asyncio
 from collections.abc import Callable

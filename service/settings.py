@@ -95,8 +95,9 @@ class Settings(DeviceSettings, SafetySettings):
         0,
         ge=0,
         le=64,
-        description="Threads that decode and encode large pictures, 0 to 64; 0 takes one a core. "
-        "Further pictures wait for a thread.",
+        description="Threads that decode large pictures, and as many that encode them, 0 to 64; "
+        "0 takes one a core. Further pictures wait; one that would not be decoded before its "
+        "deadline is answered 429 with Retry-After.",
     )
     max_body_bytes: int = Field(
         16 * 2**20,

@@ -12,6 +12,7 @@ from service.api.guard import Guard
 from service.api.parameters import ModelQuery, Query, parse_query
 from service.dataplane import DataPlane
 from service.errors import ClientGone, MalformedInput
+from service.intake import Intake
 from service.lifecycle import Lifecycle
 from service.models.registry import Registry
 from service.models.served import ServedModel
@@ -38,6 +39,7 @@ class Service:
     registry: Registry
     plane: DataPlane
     offload: Offload
+    intake: Intake
     lifecycle: Lifecycle
     metrics: Metrics
     others: Callable[[], Awaitable[list[Snapshot]]] | None = None

@@ -16,6 +16,7 @@ from service.api.oip_reading import Graph, Inference, Operation, read_inference
 from service.api.parameters import shorten
 from service.codecs.oip import Array, Output, TensorSpec, write_answer
 from service.errors import NotFound, NotReady, UnknownModel, UnsupportedMediaType
+from service.intake import Load
 from service.models.registry import Registry
 
 HEADER_LENGTH: Final = b"inference-header-content-length"
@@ -39,14 +40,12 @@ async def infer(call: Call) -> Response:
     body = await call.read_body()
     started_s = time.monotonic()
     header_length = call.record.headers.get(HEADER_LENGTH)
-    large = len(body) > (LARGE_JSON_BYTES if header_length is None else LARGE_TENSOR_BYTES)
-    offload = call.service.offload
-    inference = await offload.run(large, read_inference, graph, body, header_length)
+    inference = await _read(call, graph, body, header_length)
     call.record.decode_s = time.monotonic() - started_s
     arrays = await _run(call, graph, inference)
     started_s = time.monotonic()
     large = sum(array.size for array in arrays.values()) > LARGE_NUMBERS
-    answer = await offload.run(large, _answer, graph, inference, arrays)
+    answer = await call.service.offload.run(large, _answer, graph, inference, arrays)
     call.record.encode_s = time.monotonic() - started_s
     return answer
 
@@ -137,6 +136,14 @@ def _version(text: str) -> int:
         f"a version must be a whole number; got `{shorten(text)}`; leave `/versions/…` out for "
         "the highest one"
     )
+
+
+async def _read(call: Call, graph: Graph, body: bytes, header_length: bytes | None) -> Inference:
+    is_json = header_length is None
+    if len(body) <= (LARGE_JSON_BYTES if is_json else LARGE_TENSOR_BYTES):
+        return read_inference(graph, body, header_length)
+    load = Load("oip json" if is_json else "oip tensor", len(body), call.record.deadline_s)
+    return await call.service.intake.run(load, read_inference, graph, body, header_length)
 
 
 async def _run(call: Call, graph: Graph, inference: Inference) -> dict[str, Array]:

@@ -30,6 +30,7 @@ from service.errors import (
     TooManyRows,
     UnsupportedMediaType,
 )
+from service.intake import Load
 from service.latent import Floats, LatentSpace, complete_latents
 from service.models.artifact import ImageSpec, Manifest
 from service.models.served import ServedModel
@@ -198,8 +199,12 @@ async def _read(
     if form is None:
         raise _unsupported("none", forms)
     read = _reading(reader, form, content_type or b"")
-    large = _is_large(body, form, reader)
-    inputs = await call.service.offload.run(large, read, body)
+    amount = _large_amount(body, form, reader)
+    if amount:
+        load = Load(form, amount, call.record.deadline_s)
+        inputs = await call.service.intake.run(load, read, body)
+    else:
+        inputs = read(body)
     call.record.decode_s = time.monotonic() - started_s
     return inputs
 
@@ -234,18 +239,33 @@ def _reading(reader: _Reader, form: str, content_type: bytes) -> Callable[[bytes
     return reader.raw
 
 
-def _is_large(body: bytes, form: str, reader: _Reader) -> bool:
+def _large_amount(body: bytes, form: str, reader: _Reader) -> int:
+    """How much there is to read of a body that is worth a change of thread, else 0.
+
+    Pixels of one picture, or its bytes if those are more; bytes of all else, as the pictures in
+    it are only found by reading it.
+    """
+    n_bytes = len(body)
     if form == NPY:
-        return len(body) > LARGE_ARRAY_BYTES
+        return n_bytes if n_bytes > LARGE_ARRAY_BYTES else 0
     if form in RAW_IMAGES:
-        spec = reader.spec
-        if len(body) > LARGE_BYTES:
-            return True
-        if spec.channels == 1 and is_plain_png(body, height=spec.height, width=spec.width):
-            return spec.height * spec.width > LARGE_PIXELS
-        return read_header(body, max_pixels=2**62).pixels > LARGE_PIXELS
+        pixels = _pixels(body, reader)
+        return max(pixels, n_bytes) if pixels > LARGE_PIXELS or n_bytes > LARGE_BYTES else 0
     # pictures in base64, or long JSON
-    return reader.schema in ROWS_BODIES or len(body) > LARGE_BYTES
+    return n_bytes if reader.schema in ROWS_BODIES or n_bytes > LARGE_BYTES else 0
+
+
+def _pixels(body: bytes, reader: _Reader) -> int:
+    """Of a picture; 0 if its size stands further back than the event loop may look."""
+    spec = reader.spec
+    if spec.channels == 1 and is_plain_png(body, height=spec.height, width=spec.width):
+        return spec.height * spec.width
+    try:
+        return read_header(body[:LARGE_BYTES], max_pixels=reader.settings.max_pixels).pixels
+    except MalformedInput:
+        if len(body) <= LARGE_BYTES:
+            raise
+        return 0
 
 
 def _unsupported(form: str, forms: tuple[str, ...]) -> UnsupportedMediaType:

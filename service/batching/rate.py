@@ -29,9 +29,13 @@ class RateMeter:
         self._batches += 1
 
     def batch_finished(self, now: float, *, rows: int) -> None:
-        self._busy_s += now - self._since
-        self._since = now
+        since, self._since = self._since, now
         self._batches -= 1
+        self.observe(now - since, rows=rows)
+
+    def observe(self, busy_s: float, *, rows: int) -> None:
+        """Rows that took so long; for work that is timed where it is done."""
+        self._busy_s += busy_s
         self._rows += rows
         if self._busy_s > HALF_LIFE_S and self._rows > FEWEST_ROWS * 2:
             self._busy_s /= 2

@@ -52,3 +52,10 @@ def test_batches_without_time_give_no_rate() -> None:
     meter = RateMeter()
     _run(meter, start=0, seconds=0, rows=100)
     assert meter.rows_per_s is None
+
+
+def test_work_that_was_timed_elsewhere_counts() -> None:
+    meter = RateMeter()
+    meter.observe(0.5, rows=20)
+    meter.observe(0.5, rows=20)
+    assert meter.rows_per_s == pytest.approx(40)

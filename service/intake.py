@@ -1,0 +1,155 @@
+"""Reads large bodies in threads of their own, and takes no more than can be read in time.
+
+What small bodies and answers need is done elsewhere, so that neither waits for pictures.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Lock
+from typing import Final, Generic, NamedTuple, ParamSpec, TypeVar
+
+from service.batching.admission import RETRY_AFTER_LEAST_S, RETRY_AFTER_MOST_S, SLOWER_MOST
+from service.batching.rate import RateMeter
+from service.errors import DeadlineExceeded, QueueFull
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# About what a slow core reads of a PNG. It counts as so many seconds of work seen, so that the
+# first large picture outweighs it.
+GUESSED_PER_S: Final = 10_000_000
+GUESSED_FOR_S: Final = 0.05
+
+
+class Load(NamedTuple):
+    """What reading one body asks for.
+
+    Args:
+        kind: its form, one of a closed set; each has a rate of its own.
+        amount: pixels or bytes, the same for all of a kind; at least 1.
+        deadline_s: on the intake's clock; None waits as long as it takes.
+    """
+
+    kind: str
+    amount: int
+    deadline_s: float | None
+
+
+class _Kind:
+    """What of one kind waits or is being read, and how much of it a thread reads a second."""
+
+    def __init__(self) -> None:
+        self.amount = 0
+        self.meter = RateMeter()
+        self.meter.observe(GUESSED_FOR_S, rows=round(GUESSED_PER_S * GUESSED_FOR_S))
+
+    def seconds_for(self, amount: int) -> float:
+        """How long one thread takes."""
+        seconds = self.meter.seconds_for(amount)
+        assert seconds is not None  # the guess is enough to know a rate
+        return seconds
+
+
+class _Job(Generic[T]):
+    __slots__ = ("load", "work")
+
+    def __init__(self, load: Load, work: Callable[[], T]) -> None:
+        self.load = load
+        self.work = work
+
+
+class Intake:
+    """First come, first served; one for a process.
+
+    A body that would not be read before its deadline, should the rate halve meanwhile, is refused
+    at once. A free thread takes whatever comes, or a wrong rate could never be put right.
+
+    Args:
+        clock: seconds that never go back; called in any thread.
+    """
+
+    def __init__(self, threads: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._threads = threads
+        self._clock = clock
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="rfvae-read")
+        self._lock = Lock()  # guards what follows, which the threads change too
+        self._kinds: defaultdict[str, _Kind] = defaultdict(_Kind)
+        self._n_jobs = 0
+
+    async def run(
+        self, load: Load, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Calls the function in a thread.
+
+        Raises:
+            QueueFull: it would not be done before its deadline.
+            DeadlineExceeded: that passed before it was begun.
+        """
+        self._admit(load)
+        job = _Job(load, partial(function, *args, **kwargs))
+        future = self._executor.submit(self._do, job)
+        future.add_done_callback(lambda _: self._leave(job))
+        return await asyncio.wrap_future(future)
+
+    def retry_after_s(self) -> float:
+        """When all that waits now should have been read, from the measured rates."""
+        with self._lock:
+            return self._retry_after_s()
+
+    def close(self) -> None:
+        """Lets the threads go once their work ends."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _admit(self, load: Load) -> None:
+        now_s = self._clock()
+        if load.deadline_s is not None and load.deadline_s <= now_s:
+            raise DeadlineExceeded()
+        with self._lock:
+            if self._n_jobs >= self._threads and self._would_be_late(load, now_s):
+                raise self._full()
+            self._n_jobs += 1
+            self._kinds[load.kind].amount += load.amount
+
+    def _do(self, job: _Job[T]) -> T:
+        """In a thread; what fails says little about the rate, as it may have ended early."""
+        load, started_s = job.load, self._clock()
+        if load.deadline_s is not None and load.deadline_s <= started_s:
+            raise DeadlineExceeded()
+        result = job.work()
+        with self._lock:
+            self._kinds[load.kind].meter.observe(self._clock() - started_s, rows=load.amount)
+        return result
+
+    def _leave(self, job: _Job[T]) -> None:
+        """It was read, or its caller left before it was begun; in whichever thread."""
+        del job.work  # the executor keeps the job until its turn, but need not keep the body
+        with self._lock:
+            self._n_jobs -= 1
+            self._kinds[job.load.kind].amount -= job.load.amount
+
+    def _would_be_late(self, load: Load, now_s: float) -> bool:
+        if load.deadline_s is None:
+            return False
+        own_s = self._kinds[load.kind].seconds_for(load.amount)
+        return now_s + self._ahead_s() * SLOWER_MOST + own_s > load.deadline_s
+
+    def _ahead_s(self) -> float:
+        """How long all threads together take for what is here."""
+        kinds = self._kinds.values()
+        return sum(kind.seconds_for(kind.amount) for kind in kinds) / self._threads
+
+    def _retry_after_s(self) -> float:
+        return min(max(self._ahead_s(), RETRY_AFTER_LEAST_S), RETRY_AFTER_MOST_S)
+
+    def _full(self) -> QueueFull:
+        seconds = self._retry_after_s()
+        return QueueFull(
+            seconds,
+            "a large body must be read before the request's deadline; got one behind "
+            f"{self._ahead_s():.1f} s of others; retry in {seconds:.1f} s, send smaller pictures, "
+            "or raise `X-Request-Timeout-Ms`",
+        )
