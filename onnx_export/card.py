@@ -56,7 +56,7 @@ def model_card(
         _picture("relevance.png", "Relevance and KL by dimension", shown),
         _disagreements(run.report["disagreements"]),
         sweep_section(sweeps),
-        score_section(run.evaluation),
+        score_section(run.evaluation, before_pruning=run.is_pruned),
         _checks(manifest),
         _limits(run, _words(manifest)),
         _settings(run),

@@ -59,7 +59,7 @@ def draft_manifest(run: TrainedRun, *, name: str, version: int, images: Samples)
         relevant_dims=report["relevant_dims"],
         relevance_rule=report["rule"],
         elbo_quantiles=quantiles(_finite(report["elbo_quantiles"])),
-        scores=scores(run.evaluation),
+        scores={} if run.is_pruned else scores(run.evaluation),
         files={name: FileEntry(sha256="0" * 64, size_bytes=0) for name in REQUIRED_FILES},
         opset=OPSET,
         parity=Parity(mu=0, logvar=0, image=0, batches=[], tolerance=TOLERANCE),

@@ -25,8 +25,8 @@ def prune_run(run: TrainedRun) -> tuple[TrainedRun, str]:
     """Keep the relevant dimensions, numbered anew in order of relevance.
 
     Returns:
-        The smaller run, whose ELBO quantiles are those of the smaller model, and a sentence on
-        what the pruning cost.
+        The smaller run, whose ELBO quantiles are those of the smaller model, and a paragraph on
+        what the pruning cost and what still describes the model before.
 
     Raises:
         ExportError: no dimension is relevant.
@@ -45,10 +45,10 @@ def prune_run(run: TrainedRun) -> tuple[TrainedRun, str]:
     sentence = (
         f"Pruned: of {len(means)} latent dimensions only the {len(kept)} relevant ones are left, "
         "numbered anew; the others are fixed at their mean over the training images. The "
-        f"reconstruction loss goes from {losses[0]:.2f} to {losses[1]:.2f} nats per image. The "
-        "pictures show the model before."
+        f"reconstruction loss goes from {losses[0]:.2f} to {losses[1]:.2f} nats per image. Votes, "
+        "sensitivity, the words for each sweep, scores and pictures are those of the model before."
     )
-    return replace(run, loaded=loaded, report=report), sentence
+    return replace(run, loaded=loaded, report=report, is_pruned=True), sentence
 
 
 def _encode(vae: VAE, source: ImageSource) -> Encoded:
@@ -63,7 +63,19 @@ def _prune_report(report: Any, kept: Sequence[int], *, elbo: Tensor) -> dict[str
         "dims": rows,
         "relevant_dims": list(range(len(kept))),
         "n_relevant": len(kept),
+        "disagreements": _renumbered(report["disagreements"], kept),
         "elbo_quantiles": {
             str(percent): float(value) for percent, value in zip(PERCENTS, found, strict=True)
         },
     }
+
+
+def _renumbered(disagreements: Sequence[str], kept: Sequence[int]) -> list[str]:
+    """Those on the kept dimensions, in their new order and with their new numbers."""
+    beginnings = {f"dimension {dim} ": f"dimension {index} " for index, dim in enumerate(kept)}
+    return [
+        new + sentence.removeprefix(old)
+        for old, new in beginnings.items()
+        for sentence in disagreements
+        if sentence.startswith(old)
+    ]

@@ -46,8 +46,13 @@ def scores(evaluation: Evaluation | None) -> dict[str, float]:
     return found | _further(evaluation)
 
 
-def score_section(evaluation: Evaluation | None) -> str:
-    """The section "Scores" of the model card."""
+def score_section(evaluation: Evaluation | None, *, before_pruning: bool = False) -> str:
+    """The section "Scores" of the model card.
+
+    Args:
+        before_pruning: whether they are those of the model with all dimensions; with fewer the
+            votes can fall otherwise.
+    """
     if evaluation is None:
         return (
             "## Scores\n\nNot evaluated. `rfvae-train evaluate RUN` before the export adds "
@@ -58,7 +63,8 @@ def score_section(evaluation: Evaluation | None) -> str:
         (METRIC_TITLES.get(name, name), *(_cell(metrics[name], *way[:2]) for way in WAYS))
         for name in sorted(metrics)
     ]
-    parts = ["## Scores", table(HEADER, rows), _by_factor(evaluation), _further_line(evaluation)]
+    heading = "## Scores of the model before pruning" if before_pruning else "## Scores"
+    parts = [heading, table(HEADER, rows), _by_factor(evaluation), _further_line(evaluation)]
     parts.append(
         f"With 95 % intervals; {evaluation['n_votes']} votes, seed {evaluation['seed']}. "
         "Constant dimensions get no vote."

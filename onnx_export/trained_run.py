@@ -25,12 +25,21 @@ COARSEST_STEP = 0.01  # of float32 at a column's mean, in standard deviations of
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """One training with its relevance report, and its scores if it was evaluated."""
+    """One training with its relevance report, and its scores if it was evaluated.
+
+    Attributes:
+        path: the run folder.
+        loaded: the model.
+        report: what `report.json` says.
+        evaluation: what `evaluation.json` says.
+        is_pruned: whether `evaluation` is that of the model before pruning.
+    """
 
     path: Path
     loaded: LoadedRun
     report: Mapping[str, Any]
     evaluation: Mapping[str, Any] | None
+    is_pruned: bool = False
 
     @property
     def vae(self) -> VAE:
