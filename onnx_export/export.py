@@ -6,7 +6,7 @@ from pathlib import Path
 from onnx_export.contents import OpenEngine, Plan, Written, fill_folder, open_service_engine
 from onnx_export.errors import ExportError
 from onnx_export.facts import draft_manifest, name_dimensions
-from onnx_export.folder import check_target, next_version, publish
+from onnx_export.folder import check_target, next_version, published
 from onnx_export.inputs import CheckInputs, random_inputs, real_inputs
 from onnx_export.prune import prune_run
 from onnx_export.request import Exported, Request
@@ -18,7 +18,7 @@ from onnx_export.triton import triton_folders, write_triton
 def export_run(
     run: TrainedRun, request: Request, *, open_engine: OpenEngine = open_service_engine
 ) -> Exported:
-    """Write REPOSITORY/NAME/VERSION, or nothing.
+    """Write REPOSITORY/NAME/VERSION and what is asked for Triton, or nothing.
 
     Args:
         run: from `read_run`.
@@ -27,14 +27,14 @@ def export_run(
 
     Raises:
         ExportError: the run is doubtful, the version exists, a name is wrong, or torch and
-            ONNX Runtime differ.
+            ONNX Runtime differ, or a disk is full.
     """
     target = _target(run, request)
     plan = _plan(run, request, version=int(target.name), open_engine=open_engine)
     written: list[Written] = []
-    publish(target, lambda folder: written.append(fill_folder(plan, folder)))
-    if request.triton is not None:
-        write_triton(target, plan.draft, repository=request.triton, target=request.arrangement)
+    with published(target, lambda folder: written.append(fill_folder(plan, folder))):
+        if request.triton is not None:
+            write_triton(target, plan.draft, repository=request.triton, target=request.arrangement)
     return Exported(target, written[0].manifest, plan.warnings, written[0].reduction)
 
 

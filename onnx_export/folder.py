@@ -5,7 +5,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from onnx_export.errors import ExportError
@@ -42,26 +43,48 @@ def check_target(repository: Path, *, name: str, version: int) -> Path:
     return target
 
 
-def publish(target: Path, write: Callable[[Path], None]) -> None:
+@contextmanager
+def published(target: Path, write: Callable[[Path], None]) -> Iterator[None]:
     """Let `write` fill a hidden folder beside `target`, flush it to disk, and rename it into place.
+
+    Whatever fails, also in the block, leaves nothing behind.
 
     Args:
         target: REPOSITORY/NAME/VERSION; must not exist.
-        write: called with the hidden folder; whatever it raises leaves nothing behind.
+        write: called with the hidden folder.
 
     Raises:
         ExportError: `target` appeared meanwhile, or the disk is full.
     """
-    created = _make_parents(target.parent)
-    try:
+    with _parents(target.parent):
         _fill_and_rename(target, write)
-    except BaseException:
-        for folder in created:  # deepest first; one that another export has used since then stays
-            try:
-                folder.rmdir()
-            except OSError:
-                break
-        raise
+        try:
+            _flush_entry(target.parent)
+            yield
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def replaced(path: Path, text: str) -> Iterator[None]:
+    """Write a file beside `path` and move it there after the block, which needs no room any more.
+
+    A failure in the block leaves `path` as it was.
+
+    Raises:
+        ExportError: the disk is full.
+    """
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        try:
+            beside.write_bytes(text.encode())
+        except OSError as error:
+            raise _explain(error, path) from error
+        yield
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _fill_and_rename(target: Path, write: Callable[[Path], None]) -> None:
@@ -71,17 +94,26 @@ def _fill_and_rename(target: Path, write: Callable[[Path], None]) -> None:
         hidden.chmod(0o755)
         _flush(hidden)
         hidden.rename(target)
-        _flush_entry(target.parent)
     except OSError as error:
         raise _explain(error, target) from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _make_parents(folder: Path) -> list[Path]:
+@contextmanager
+def _parents(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it; a failure in the block removes the ones that were made."""
     missing = [p for p in (folder, *folder.parents) if not p.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    return missing
+    try:
+        yield
+    except BaseException:
+        for made in missing:  # deepest first; one that another export has used since then stays
+            try:
+                made.rmdir()
+            except OSError:
+                break
+        raise
 
 
 def _flush(folder: Path) -> None:

@@ -4,15 +4,15 @@ REPOSITORY/NAME-encoder/config.pbtxt and VERSION/model.onnx, and the same for NA
 batches requests of several clients itself.
 """
 
-import os
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from onnx_export.errors import ExportError
-from onnx_export.folder import publish
+from onnx_export.folder import published, replaced
 from onnx_export.forms import Target
 from service.models.artifact import Manifest
 
@@ -51,7 +51,9 @@ def triton_folders(manifest: Manifest, repository: Path) -> dict[str, Path]:
 def write_triton(
     model_folder: Path, manifest: Manifest, *, repository: Path, target: Target
 ) -> None:
-    """Add this version to the repository; a failure leaves no half of it.
+    """Add this version to the repository; a failure leaves the repository as it was.
+
+    Both configurations change when all else is in place.
 
     Args:
         model_folder: the checked folder that the graphs are copied from.
@@ -60,17 +62,13 @@ def write_triton(
         target: the processor that Triton shall run the graphs on.
     """
     folders = triton_folders(manifest, repository)
-    done: list[Path] = []
-    try:
+    with ExitStack() as written:
         for part, folder in folders.items():
-            publish(folder, partial(_copy, model_folder / f"{part}.onnx"))
-            done.append(folder)
+            copy = partial(_copy, model_folder / f"{part}.onnx")
+            written.enter_context(published(folder, copy))
+        for part, folder in folders.items():
             config = triton_config(manifest, part=part, target=target)
-            _replace(folder.parent / "config.pbtxt", config)
-    except BaseException:
-        for folder in done:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+            written.enter_context(replaced(folder.parent / "config.pbtxt", config))
 
 
 def triton_config(manifest: Manifest, *, part: str, target: Target) -> str:
@@ -124,9 +122,3 @@ def _parameter(key: str, value: str) -> str:
 
 def _copy(graph: Path, hidden: Path) -> None:
     shutil.copyfile(graph, hidden / "model.onnx")
-
-
-def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)

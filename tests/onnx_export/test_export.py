@@ -1,5 +1,7 @@
+import errno
 import hashlib
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -273,6 +275,24 @@ def test_export_looks_for_the_triton_version_before_it_writes(
     with pytest.raises(ExportError, match="a version is never overwritten: "):
         export_run(run, Request(tmp_path / "models", triton=tmp_path / "triton"))
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_export_without_room_for_triton_writes_nothing(
+    run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copyfile
+
+    def copyfile(source: Path, target: Path) -> None:
+        if source.name == "decoder.onnx":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    with pytest.raises(ExportError, match=r"-decoder` is full: nothing was written"):
+        export_run(run, Request(tmp_path / "models", triton=tmp_path / "triton"))
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_export_looks_for_the_key_before_it_writes(run: TrainedRun, tmp_path: Path) -> None:

@@ -1,17 +1,23 @@
 import errno
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from onnx_export.errors import ExportError
-from onnx_export.folder import check_target, next_version, publish
+from onnx_export.folder import check_target, next_version, published, replaced
 
 
 def write_two_files(folder: Path) -> None:
     (folder / "encoder.onnx").write_bytes(b"graph")
     (folder / "manifest.json").write_text("{}")
+
+
+def publish(target: Path, write: Callable[[Path], None]) -> None:
+    with published(target, write):
+        pass
 
 
 def everything_in(folder: Path) -> list[str]:
@@ -115,6 +121,34 @@ def test_publish_never_replaces_a_version_that_appeared_meanwhile(tmp_path: Path
         publish(target, write)
 
     assert everything_in(tmp_path / "shapes") == ["1", "1/of-another-export"]
+
+
+def test_published_is_taken_back_when_what_follows_fails(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError, match="broken"),
+        published(tmp_path / "repository" / "shapes" / "1", write_two_files),
+    ):
+        raise RuntimeError("broken")
+
+    assert everything_in(tmp_path) == []
+
+
+def test_replaced_changes_the_file_after_the_block(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text("before")
+    with replaced(path, "after"):
+        assert path.read_text() == "before"
+    assert path.read_text() == "after"
+    assert everything_in(tmp_path) == ["config"]
+
+
+def test_replaced_leaves_the_file_when_the_block_fails(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text("before")
+    with pytest.raises(RuntimeError, match="broken"), replaced(path, "after"):
+        raise RuntimeError("broken")
+    assert path.read_text() == "before"
+    assert everything_in(tmp_path) == ["config"]
 
 
 def test_next_version_is_one_above_the_highest(tmp_path: Path) -> None:

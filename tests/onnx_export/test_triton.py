@@ -78,21 +78,49 @@ def test_triton_never_overwrites_a_version(exported: Exported, tmp_path: Path) -
         write(exported, tmp_path)
 
 
-def test_triton_out_of_disk_leaves_no_half(
-    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copy = shutil.copyfile
+def fill_disk(monkeypatch: pytest.MonkeyPatch, *, at: str) -> None:
+    """Let the disk be full when a file of this name below NAME-decoder is written."""
+    copy, write = shutil.copyfile, Path.write_bytes
 
-    def full_at_the_decoder(source: Path, target: Path) -> None:
-        if source.name == "decoder.onnx":
+    def require_room(path: Path) -> None:
+        if at in path.name and any(p.name.endswith("-decoder") for p in path.parents):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def copyfile(source: Path, target: Path) -> None:
+        require_room(target)
         copy(source, target)
 
-    monkeypatch.setattr(shutil, "copyfile", full_at_the_decoder)
+    def write_bytes(path: Path, content: bytes) -> int:
+        require_room(path)
+        return write(path, content)
+
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Every path below, folders too, with what its file holds."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.mark.parametrize("at", ["model.onnx", "config.pbtxt"])
+@pytest.mark.parametrize("has_version", [False, True])
+def test_triton_out_of_disk_leaves_no_half(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str, has_version: bool
+) -> None:
+    if has_version:
+        former = exported.manifest.model_copy(update={"version": 7})
+        write_triton(exported.folder, former, repository=tmp_path, target="gpu")
+    before = tree(tmp_path)
+
+    fill_disk(monkeypatch, at=at)
     with pytest.raises(ExportError, match=r"is full: nothing was written"):
         write(exported, tmp_path)
 
-    assert [path for path in everything_in(tmp_path) if path.endswith(".onnx")] == []
+    assert tree(tmp_path) == before
 
 
 @pytest.mark.slow
