@@ -153,6 +153,10 @@ def spread(paths: Sequence[Path], n: int) -> list[Path]:
     return [paths[row] for row in np.unique(np.linspace(0, len(paths) - 1, n).astype(int))]
 
 
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
 def _printable(name: str) -> str:
     """A file name that is no UTF-8 with the bytes that are none written out."""
     return name.encode(errors="backslashreplace").decode()
@@ -223,10 +227,9 @@ class ImageFolder:
             picture = picture_bytes(content, self.image_shape)
         except (ValueError, OSError) as error:
             if self._on_broken == "fail":
-                reason = getattr(error, "strerror", None) or error
                 raise DataError(
-                    f"`{path}` is broken: {reason}; repair or remove it, or leave out broken files "
-                    'with `data.on_broken = "skip"`'
+                    f"`{path}` is broken: {_reason(error)}; repair or remove it, or leave out "
+                    'broken files with `data.on_broken = "skip"`'
                 ) from error
             self.broken.append(_printable(self._relative(path)))
             return None
@@ -249,8 +252,13 @@ class ImageFolder:
         """(batch,) int64 -> (batch, channels, size, size) float32 in [0, 1]."""
         if self._pixels is not None:
             return (self._pixels[indices.cpu()].float() / 255).to(indices.device)
-        pictures = [
-            picture_bytes(self.paths[index].read_bytes(), self.image_shape)
-            for index in indices.tolist()
-        ]
+        pictures = [self._read_again(self.paths[index]) for index in indices.tolist()]
         return torch.from_numpy(np.stack(pictures)).to(indices.device).float() / 255
+
+    def _read_again(self, path: Path) -> Bytes:
+        try:
+            return picture_bytes(path.read_bytes(), self.image_shape)
+        except (ValueError, OSError) as error:
+            raise DataError(
+                f"`{path}` could be read before and is broken now: {_reason(error)}; restore it"
+            ) from error

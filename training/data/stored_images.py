@@ -172,12 +172,22 @@ class StoredImages:
         raw = np.ascontiguousarray(self._rows[indices.cpu().numpy()])
         pixels = self._ordered(torch.from_numpy(_plain(raw)).to(indices.device))
         pixels = pixels.float() / self._divisor  # (batch, channels, height, width)
-        if pixels.numel() and float(pixels.max()) > 1 + _ROUNDING:
-            raise DataError(
-                f"`{self._files[0]}` mixes ranges of values: most images are within 0 to "
-                f"{self._divisor:g} and one reaches {float(pixels.max()) * self._divisor:g}"
-            )
+        if pixels.numel():
+            low, high = torch.stack(torch.aminmax(pixels)).tolist()  # NaN where one pixel is
+            if not (low >= 0 and high <= 1 + _ROUNDING):
+                raise self._out_of_range(pixels, indices)
         return fit_pixels(pixels, self.image_shape)
+
+    def _out_of_range(self, pixels: Tensor, indices: Tensor) -> DataError:
+        """Of a set too large to be looked at whole when it was opened."""
+        lows, highs = torch.aminmax(pixels.flatten(1), dim=1)  # (batch,)
+        wrong = int((~((lows >= 0) & (highs <= 1 + _ROUNDING))).nonzero()[0])
+        low, high = (float(ends[wrong]) * self._divisor for ends in (lows, highs))
+        return DataError(
+            f"`{self._files[0]}` mixes ranges of values: most images are within 0 to "
+            f"{self._divisor:g} and image {int(indices[wrong]) + 1:,} has {low:g} to {high:g}; "
+            "repair it, or leave it out"
+        )
 
     def _ordered(self, raw: Tensor) -> Tensor:
         layout = self._layout

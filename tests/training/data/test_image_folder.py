@@ -87,9 +87,21 @@ def test_folder_too_large_for_memory_is_read_on_demand(
     streaming = opened(folder)
     assert torch.equal(streaming.images(indices), kept)
     assert streaming.sha256() == digest
-    (folder / "a.png").unlink()
-    with pytest.raises(FileNotFoundError):
-        streaming.images(indices)
+
+
+@pytest.mark.parametrize("content", [b"broken", None], ids=["damaged", "gone"])
+def test_file_of_a_large_folder_that_breaks_meanwhile_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    monkeypatch.setattr(array_files, "MEMORY_LIMIT", 100)
+    source = opened(folder)
+    (folder / "b.bmp").unlink()
+    if content is not None:
+        (folder / "b.bmp").write_bytes(content)
+    with pytest.raises(
+        DataError, match=r"b\.bmp` could be read before and is broken now: .*; rest"
+    ):
+        source.images(torch.tensor([1]))
 
 
 def test_folder_with_color_has_three_channels_unless_told_otherwise(folder: Path) -> None:

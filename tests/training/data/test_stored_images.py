@@ -94,16 +94,27 @@ def test_arrays_that_are_no_images_are_refused(
         opened(tmp_path, array)
 
 
+@pytest.mark.parametrize(
+    ("value", "dtype", "found"),
+    [
+        (255, "u1", "0 to 255"),
+        (7, "f4", "0 to 7"),
+        (-3, "f4", "-3 to 0"),
+        (np.nan, "f4", "nan to nan"),
+        (np.inf, "f4", "0 to inf"),
+    ],
+)
 def test_rare_value_beyond_the_range_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, dtype: str, found: str
 ) -> None:
     monkeypatch.setattr("training.data.stored_images.PROBE_IMAGES", 2)
     monkeypatch.setattr("training.data.array_files.MEMORY_LIMIT", 1)
-    rows = np.zeros((9, 8, 8), np.uint8)
-    rows[4, 0, 0] = 255
+    rows = np.zeros((9, 8, 8), dtype)
+    rows[4, 0, 0] = value
     source = opened(tmp_path, rows)
-    with pytest.raises(DataError, match=r"mixes ranges of values: .* one reaches 255"):
-        source.images(torch.arange(9))
+    text = rf"mixes ranges of values: .* within 0 to 1 and image 5 has {found}; repair it"
+    with pytest.raises(DataError, match=text):
+        source.images(torch.tensor([8, 4]))
 
 
 def test_other_size_is_resized_as_pillow_does(tmp_path: Path) -> None:
