@@ -11,18 +11,30 @@ from onnx_export.trained_run import TrainedRun
 from service.models.artifact import Dimension, Manifest
 from training.config_file import config_toml
 
-_HALF_TURN = (
+_SEAM = (
+    "Angles form a circle and a dimension is a line, so there is a seam: two pictures whose angles "
+    "lie just on either side of it can get values at opposite ends of the range. What a sweep does "
+    "is measured above."
+)
+_OVALS = (
     "An ellipse looks the same after half a turn. The data holds orientations over a full turn, "
-    "so each picture occurs twice: the orientation factor says the angle up to half a turn, never "
-    "which of the two it was. Angles form a circle and a dimension is a line, so there is a seam: "
-    "two pictures whose angles lie just on either side of it can get values at opposite ends of "
-    "the range. What a sweep does is measured above."
+    "and those about half a turn apart look alike: the orientation factor says the angle up to "
+    f"half a turn, not which of the two it was. {_SEAM}"
+)
+_SHAPES = (
+    "A square looks the same after a quarter turn, an ellipse after half a turn, a heart after a "
+    "whole one only. The data holds orientations over a full turn for each shape, and those about "
+    "so far apart look alike: the orientation factor says a square's angle up to a quarter turn "
+    f"and an ellipse's up to half a turn. {_SEAM}"
 )
 _TRAVERSALS = {
     True: "Latent traversals, most relevant dimension first",
     False: "How each dimension's sweep moves each column, most relevant dimension first",
 }
-DATA_LIMITS = {"oval-dsprites": _HALF_TURN, "dsprites": _HALF_TURN}
+DATA_LIMITS = {
+    **dict.fromkeys(("oval-dsprites", "color-oval-dsprites"), _OVALS),
+    **dict.fromkeys(("dsprites", "color-dsprites", "noisy-dsprites"), _SHAPES),
+}
 
 
 def model_card(

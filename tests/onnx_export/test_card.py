@@ -1,10 +1,15 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import service
 from onnx_export.card import model_card
 from onnx_export.request import Exported
 from onnx_export.trained_run import TrainedRun
+from service.models.artifact import Manifest
+
+BUNDLED = Path(service.__file__).parent / "bundled"
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +47,43 @@ def test_card_lists_relevant_dimensions_first(card: str) -> None:
     assert rows == ["| 3", "| 1", "| 0", "| 2"]
 
 
-def test_card_explains_the_half_turn_of_an_ellipse(card: str) -> None:
-    assert "An ellipse looks the same after half a turn." in card
+def card_of_data(name: str, run: TrainedRun, manifest: Manifest) -> str:
+    data = run.config.data.model_copy(update={"name": name})
+    config = run.config.model_copy(update={"data": data})
+    other = replace(run, loaded=replace(run.loaded, config=config))
+    return model_card(other, manifest, pictures=[])
+
+
+@pytest.mark.parametrize("name", ["oval-dsprites", "color-oval-dsprites"])
+def test_card_explains_the_half_turn_of_an_ellipse(
+    run: TrainedRun, exported: Exported, name: str
+) -> None:
+    text = card_of_data(name, run, exported.manifest)
+    assert "- An ellipse looks the same after half a turn." in text
+    assert "those about half a turn apart look alike" in text
+    assert "twice" not in text
+
+
+@pytest.mark.parametrize("name", ["dsprites", "color-dsprites", "noisy-dsprites"])
+def test_card_explains_the_turns_of_each_shape(
+    run: TrainedRun, exported: Exported, name: str
+) -> None:
+    text = card_of_data(name, run, exported.manifest)
+    assert (
+        "- A square looks the same after a quarter turn, an ellipse after half a turn, a heart "
+        "after a whole one only." in text
+    )
+
+
+@pytest.mark.parametrize("folder", sorted(BUNDLED.iterdir()), ids=lambda folder: folder.name)
+def test_bundled_card_has_the_limits_of_its_data(
+    run: TrainedRun, exported: Exported, folder: Path
+) -> None:
+    def limits(text: str) -> str:
+        return text.partition("## Limits")[2].partition("## Settings")[0]
+
+    bundled = (folder / "1" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert limits(bundled) == limits(card_of_data(folder.name, run, exported.manifest))
 
 
 def test_card_says_what_a_sweep_was_measured_to_do(card: str) -> None:
@@ -51,10 +91,7 @@ def test_card_says_what_a_sweep_was_measured_to_do(card: str) -> None:
 
 
 def test_card_of_other_data_does_not_speak_of_ellipses(run: TrainedRun, exported: Exported) -> None:
-    data = run.config.data.model_copy(update={"name": "clocks"})
-    config = run.config.model_copy(update={"data": data})
-    other = replace(run, loaded=replace(run.loaded, config=config))
-    assert "ellipse" not in model_card(other, exported.manifest, pictures=[], warnings=[])
+    assert "ellipse" not in card_of_data("clocks", run, exported.manifest)
 
 
 def test_card_shows_only_pictures_that_are_there(run: TrainedRun, exported: Exported) -> None:
