@@ -122,7 +122,7 @@ def _look_at(path: Path, explicit: dict[str, Any]) -> _Look:
     if suffix in VECTOR_SUFFIXES and suffix not in ARRAY_SUFFIXES:
         return _Look(VECTORS, [], None)
     rows = open_array(path, key=explicit.get("key"))
-    if explicit.get("name") == VECTORS or _looks_like_vectors(rows):
+    if explicit.get("name", VECTORS if _looks_like_vectors(rows) else IMAGES) == VECTORS:
         return _Look(VECTORS, [], None)
     shape = rows.shape
     layout = find_layout(

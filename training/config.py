@@ -26,7 +26,8 @@ class DataConfig(Section):
 
     `images` are any folder or array file, `vectors` any table of numbers. `key` names the array in
     a file of several, `columns` those of a table, `factors` a CSV file of labels. `holdout` is the
-    share of images kept from training.
+    share of images kept from training. `training/data/opening.py` says which of them a set reads;
+    a further one is refused when it is opened.
     """
 
     name: str = "oval-dsprites"

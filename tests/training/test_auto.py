@@ -153,6 +153,15 @@ def test_choose_config_takes_numbers_below_zero_for_vectors(tmp_path: Path) -> N
     assert kept.lines[0] == "found 45 rows of 16 numbers to train on, as they are"
 
 
+def test_choose_config_takes_small_rows_of_pixels_for_images_where_it_is_told(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "tiny.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (50, 49), dtype=np.uint8))
+    config = choose_config(path, {"data": {"name": "images"}}).config
+    assert (config.data.size, config.data.standardize) == (32, False)
+
+
 def test_choose_config_reads_a_table(tmp_path: Path) -> None:
     path = tmp_path / "wine.csv"
     path.write_text("a,b,c\n" + "1,2,3\n4,5,7\n" * 10)

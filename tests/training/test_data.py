@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from training.config import DataConfig
@@ -174,6 +175,55 @@ def test_sha256_is_the_same_each_time_and_source_is_procedural(ovals: ImageSourc
 def test_open_images_explains_what_it_cannot_open(config: DataConfig, text: str) -> None:
     with pytest.raises(DataError, match=text):
         open_images(config)
+
+
+def write_small_sets(folder: Path) -> None:
+    """A folder of images, an array of images, a table of an array, and one in CSV."""
+    (folder / "pictures").mkdir()
+    gray = np.random.default_rng(1).integers(0, 256, (4, 32, 32), dtype=np.uint8)
+    for number, pixels in enumerate(gray):
+        Image.fromarray(pixels).save(folder / "pictures" / f"{number}.png")
+    np.savez(folder / "images.npz", images=gray)
+    np.savez(folder / "rows.npz", rows=np.arange(12.0).reshape(4, 3))
+    (folder / "rows.csv").write_text("a,b\n1,2\n3,5\n")
+
+
+UNREAD = [
+    ({"name": "xy-object"}, {"channels": 1}),
+    ({"name": "linear-gaussian"}, {"size": 32}),
+    (
+        {"name": "oval-dsprites"},
+        {
+            "channels": 3,
+            "key": "q",
+            "columns": ("a",),
+            "standardize": True,
+            "factors": Path("nonexist.csv"),
+            "on_broken": "skip",
+        },
+    ),
+    ({"name": "3dchairs", "path": "pictures"}, {"channels": 1, "factors": Path("a.csv")}),
+    ({"name": "images", "path": "pictures"}, {"key": "q", "columns": ("a",)}),
+    ({"name": "images", "path": "images.npz"}, {"standardize": True, "on_broken": "skip"}),
+    ({"name": "vectors", "path": "rows.npz"}, {"size": 32, "channels": 1, "on_broken": "skip"}),
+    ({"name": "vectors", "path": "rows.csv"}, {"key": "q"}),
+]
+
+
+@pytest.mark.parametrize(("settings", "unread"), UNREAD)
+def test_open_images_refuses_a_setting_that_the_set_does_not_read(
+    tmp_path: Path, settings: dict[str, str], unread: dict[str, object]
+) -> None:
+    write_small_sets(tmp_path)
+    if "path" in settings:
+        settings = settings | {"path": str(tmp_path / settings["path"])}
+    open_images(DataConfig(**settings))
+    got = ", ".join(f"`data.{key}` = {value}" for key, value in unread.items())
+    with pytest.raises(DataError) as raised:
+        open_images(DataConfig(**settings, **unread))
+    text = str(raised.value)
+    assert text.startswith(f"a setting that is given must be read: `{settings['name']}`")
+    assert text.endswith(f"and got {got}; leave that out")
 
 
 SIZES = (1, 3, 2, 4, 3, 2)

@@ -32,9 +32,11 @@ def open_images(
         standardization: Of vectors: that of a run, in the place of the table's own.
 
     Raises:
-        DataError: The name is unknown, or the file is not what the name promises.
+        DataError: The name is unknown, the file is not what the name promises, or a setting is
+            one that this set does not read.
     """
     whole = _open_whole(config, standardization)
+    _require_read(config)
     if config.holdout == 0:
         return whole
     return Part(whole, split_indices(whole.n_images, config.holdout)[0])
@@ -90,6 +92,36 @@ def _open_whole(config: DataConfig, standardization: Standardization | None) -> 
         )
     drawn: ImageSource = DRAWN[config.name].make(config.name, size=config.size)
     return drawn
+
+
+def _require_read(config: DataConfig) -> None:
+    """Refuse a setting that would do nothing."""
+    read = ("name", *_settings_of(config), "holdout")
+    idle = [
+        f"`data.{key}` = {getattr(config, key)}"
+        for key, field in DataConfig.model_fields.items()
+        if key not in read and getattr(config, key) != field.default
+    ]
+    if idle:
+        place = "" if config.path is None else f" from `{config.path}`"
+        raise DataError(
+            f"a setting that is given must be read: `{config.name}`{place} reads "
+            f"{', '.join(f'`data.{key}`' for key in read)}, and got {', '.join(idle)}; leave that "
+            "out"
+        )
+
+
+def _settings_of(config: DataConfig) -> tuple[str, ...]:
+    """What this set reads beside its name and `holdout`."""
+    if config.path is None:
+        return ("size",) if DRAWN[config.name].sizes else ()
+    if config.name == VECTORS:
+        key = ("key",) if config.path.suffix.lower() in ARRAY_SUFFIXES else ()
+        return ("path", *key, "columns", "standardize", "factors")
+    if config.name == IMAGES:
+        own = "on_broken" if config.path.is_dir() else "key"
+        return ("path", "size", "channels", own, "factors")
+    return ("path", "size", "on_broken") if config.name in _FOLDERS else ("path", "size")
 
 
 def _open_path(
