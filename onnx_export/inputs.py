@@ -54,16 +54,19 @@ def random_inputs(
 
 
 def real_inputs(loaded: LoadedRun) -> CheckInputs:
-    """Images spread evenly over the training data.
+    """Images spread evenly over the training data; of a small set each comes more than once.
 
     Raises:
         ExportError: the data is not where the run found it, or no longer the same.
     """
-    return CheckInputs("real", training_images(loaded, max(BATCHES)), None)
+    images = training_images(loaded, max(BATCHES))
+    return CheckInputs("real", images[_spread(len(images), max(BATCHES))], None)
 
 
 def training_images(loaded: LoadedRun, n: int) -> Samples:
     """`n` images at equal distances, (n, channels, height, width), or rows (n, n_columns).
+
+    No image comes twice: of fewer than `n` these are all.
 
     Raises:
         ExportError: the data is not where the run found it, or no longer the same.
@@ -72,9 +75,14 @@ def training_images(loaded: LoadedRun, n: int) -> Samples:
         source = open_run_images(loaded)
     except (OSError, TrainingError) as error:
         raise ExportError(f"the training images are needed to check the graphs: {error}") from error
-    indices = np.linspace(0, source.n_images - 1, n).round().astype(np.int64)
+    indices = np.unique(_spread(source.n_images, n))
     images = source.images(torch.from_numpy(indices))  # (n, channels, height, width)
     if vectors := standardization_of(source):
         return vectors.restored(images).astype(np.float32)
     pixels: Samples = (images.numpy() * 255).round().astype(np.uint8)
     return pixels
+
+
+def _spread(length: int, n: int) -> NDArray[np.int64]:
+    """`n` of the numbers below `length` at equal distances."""
+    return np.linspace(0, length - 1, n).round().astype(np.int64)

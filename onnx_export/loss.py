@@ -37,12 +37,14 @@ class Loss:
     Attributes:
         pixel_mean: mean over the pixels of the worst image, or the columns of the worst row.
         pixel_max: of the worst pixel of all, or of the worst number.
+        n_images: how many were compared.
         is_image: whether these are pixels.
     """
 
     latents: Sequence[LatentLoss]
     pixel_mean: float
     pixel_max: float
+    n_images: int
     is_image: bool = True
 
 
@@ -87,6 +89,7 @@ def measure_loss(
         ],
         pixel_mean=float(100 * pixels.reshape(len(images), -1).mean(axis=1).max()),
         pixel_max=float(100 * pixels.max()),
+        n_images=len(images),
         is_image=is_image,
     )
 
@@ -121,9 +124,9 @@ def describe(loss: Loss) -> str:
     if loss.is_image:
         sample, parts, whole = "image", "pixels", "full brightness"
     return (
-        f"Largest change against float32 over {sample}s not used to calibrate: {latents}; {parts} "
-        f"by {loss.pixel_max:.2g} % of {whole}, {loss.pixel_mean:.2g} % on average in the worst "
-        f"{sample}."
+        f"Largest change against float32 over {loss.n_images} {sample}s not used to calibrate: "
+        f"{latents}; {parts} by {loss.pixel_max:.2g} % of {whole}, {loss.pixel_mean:.2g} % on "
+        f"average in the worst {sample}."
     )
 
 

@@ -97,7 +97,7 @@ def test_cli_in_reduced_precision_prints_cost_and_speed(
     assert run_cli(run_dir, "--to", tmp_path, "--precision", "float16", "--name", "half") == 0
 
     output = capsys.readouterr().out
-    assert "Largest change against float32 over images not used to calibrate: z3 by " in output
+    assert "Largest change against float32 over 256 images not used to calibrate: z3 by " in output
     assert "Speed here, one thread: encoder " in output
 
 

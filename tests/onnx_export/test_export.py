@@ -222,7 +222,7 @@ def test_export_in_reduced_precision_states_what_it_costs(
     parity = reduced.manifest.parity
     assert parity.tolerance > max(parity.mu, parity.logvar, parity.image) > 0
     card = (reduced.folder / "MODEL_CARD.md").read_text()
-    assert f"Precision: {precision}. Largest change against float32 over images" in card
+    assert f"Precision: {precision}. Largest change against float32 over 256 images" in card
     facts = onnx.load(reduced.folder / "decoder.onnx").metadata_props
     assert f"{precision}" in {fact.value for fact in facts if fact.key == "rfvae.precision"}
 

@@ -58,10 +58,16 @@ def test_measure_loss_gives_posterior_deviations_percent_and_pixels(second: Dime
     assert latent.std == pytest.approx(0.2 / 0.5)
     assert latent.percent == pytest.approx(100 * 0.2 / 5)
     assert (loss.pixel_max, loss.pixel_mean) == pytest.approx((20, 5))
+    assert loss.n_images == 3
 
 
 def test_require_small_names_what_moves_too_far() -> None:
-    loss = Loss([LatentLoss("scale", 2, 7.123), LatentLoss("x", 1, 4)], pixel_mean=6, pixel_max=50)
+    loss = Loss(
+        [LatentLoss("scale", 2, 7.123), LatentLoss("x", 1, 4)],
+        pixel_mean=6,
+        pixel_max=50,
+        n_images=3,
+    )
     message = (
         "a reduced precision may move values by 5 % of their range: it moves `scale` by 7.12 %, "
         "the mean over an image's pixels by 6 %; nothing was written; use float32, or allow more "
@@ -73,11 +79,11 @@ def test_require_small_names_what_moves_too_far() -> None:
 
 
 def test_describe_states_every_latent_and_the_pixels() -> None:
-    loss = Loss([LatentLoss("scale", 0.123, 1.28)], pixel_mean=0.5, pixel_max=22)
+    loss = Loss([LatentLoss("scale", 0.123, 1.28)], pixel_mean=0.5, pixel_max=22, n_images=256)
     assert describe(loss) == (
-        "Largest change against float32 over images not used to calibrate: scale by 0.12 posterior "
-        "standard deviations (1.3 % of its range); pixels by 22 % of full brightness, 0.5 % on "
-        "average in the worst image."
+        "Largest change against float32 over 256 images not used to calibrate: scale by 0.12 "
+        "posterior standard deviations (1.3 % of its range); pixels by 22 % of full brightness, "
+        "0.5 % on average in the worst image."
     )
 
 

@@ -2,16 +2,23 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import ModelProto
 
 from onnx_export.errors import ExportError
 from onnx_export.export import export_run
+from onnx_export.forms import Precision
+from onnx_export.inputs import Samples
+from onnx_export.loss import Loss, measure_loss
+from onnx_export.quantize import Calibration, reduce_precision
 from onnx_export.request import Exported, Request
 from onnx_export.trained_run import TrainedRun, read_run
+from onnx_export.verify import Reference
 from service.dataplane import likelihood_of
 from service.elbo import elbo
 from service.models.artifact import load_golden, load_manifest
@@ -133,6 +140,33 @@ def test_reduced_models_of_rows_load_and_stay_close(
     assert found.shape == mu.shape
     limit = 1e-5 if "pruned" in request_form else 0.3
     assert np.abs(found - mu).max() < limit
+
+
+def test_cost_of_a_small_set_is_measured_on_rows_that_did_not_calibrate(
+    vector_run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[bytes]] = {}
+
+    def reduce(graph: ModelProto, precision: Precision, values: Calibration) -> ModelProto:
+        if "row" in values:
+            seen["calibrated"] = {row.tobytes() for row in values["row"]}
+        return reduce_precision(graph, precision, values)
+
+    def measure(reference: Reference, engine: Engine, rows: Samples, **options: Any) -> Loss:
+        assert vector_run.vectors is not None
+        inside = vector_run.vectors.standardized(rows.astype(np.float64)).numpy()
+        seen["measured"] = {row.tobytes() for row in inside}
+        return measure_loss(reference, engine, rows, **options)
+
+    monkeypatch.setattr("onnx_export.contents.reduce_precision", reduce)
+    monkeypatch.setattr("onnx_export.contents.measure_loss", measure)
+    request = Request(tmp_path / "models", precision="int8", max_error_percent=100)
+    exported = export_run(vector_run, request)
+
+    assert len(seen["calibrated"]) == len(seen["measured"]) == 200
+    assert not seen["calibrated"] & seen["measured"]
+    card = (exported.folder / "MODEL_CARD.md").read_text()
+    assert "over 200 rows not used to calibrate" in card
 
 
 def test_export_refuses_a_column_that_float32_cannot_hold(
