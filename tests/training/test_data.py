@@ -190,7 +190,7 @@ def write_small_sets(folder: Path) -> None:
 
 UNREAD = [
     ({"name": "xy-object"}, {"channels": 1}),
-    ({"name": "linear-gaussian"}, {"size": 32}),
+    ({"name": "linear-gaussian"}, {"standardize": True}),
     (
         {"name": "oval-dsprites"},
         {
@@ -205,7 +205,7 @@ UNREAD = [
     ({"name": "3dchairs", "path": "pictures"}, {"channels": 1, "factors": Path("a.csv")}),
     ({"name": "images", "path": "pictures"}, {"key": "q", "columns": ("a",)}),
     ({"name": "images", "path": "images.npz"}, {"standardize": True, "on_broken": "skip"}),
-    ({"name": "vectors", "path": "rows.npz"}, {"size": 32, "channels": 1, "on_broken": "skip"}),
+    ({"name": "vectors", "path": "rows.npz"}, {"channels": 1, "on_broken": "skip"}),
     ({"name": "vectors", "path": "rows.csv"}, {"key": "q"}),
 ]
 

@@ -95,12 +95,12 @@ def _open_whole(config: DataConfig, standardization: Standardization | None) -> 
 
 
 def _require_read(config: DataConfig) -> None:
-    """Refuse a setting that would do nothing."""
+    """Refuse a setting that would do nothing; `size` always has a value, also for rows."""
     read = ("name", *_settings_of(config), "holdout")
     idle = [
         f"`data.{key}` = {getattr(config, key)}"
         for key, field in DataConfig.model_fields.items()
-        if key not in read and getattr(config, key) != field.default
+        if key not in (*read, "size") and getattr(config, key) != field.default
     ]
     if idle:
         place = "" if config.path is None else f" from `{config.path}`"
