@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,12 +12,14 @@ from rich.table import Table
 from onnx_export.errors import ExportError
 from onnx_export.forms import MAX_ERROR_PERCENT, Precision, Target
 from service.errors import ServiceError
-from training.cli import is_ours
-from training.errors import TrainingError, as_typed
+from training.cli_errors import one_line_errors
+from training.errors import as_typed
 
 if TYPE_CHECKING:
     from onnx_export.request import Exported, Reduction
     from service.models.artifact import Manifest
+
+LESS_MEMORY = "end other programs, or export on a machine with more"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -93,22 +94,11 @@ def export(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Exit 0 when written, 1 when refused, 2 on wrong usage, 130 when interrupted."""
-    try:
+    """Exit 0 when written, 1 when refused, 2 on wrong usage or settings, 130 when interrupted."""
+    with one_line_errors(
+        *(ExportError, ServiceError), extras="cpu,train,export", less_memory=LESS_MEMORY
+    ):
         app(args=arguments, prog_name="rfvae-export")
-    except (ExportError, TrainingError, ServiceError) as error:
-        _fail(str(error))
-    except ModuleNotFoundError as error:
-        if is_ours(error.name):
-            raise
-        _fail(f"`{error.name}` is not installed: pip install 'rfvae[cpu,train,export]'")
-    except OSError as error:
-        _fail(f"{error.strerror or error}: `{error.filename}`")
-
-
-def _fail(message: str) -> NoReturn:
-    Console(stderr=True).print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(1)
 
 
 def _summarize(exported: Exported) -> None:

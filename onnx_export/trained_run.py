@@ -138,7 +138,8 @@ def _stale(run: TrainedRun) -> Iterator[str]:
         if step != run.loaded.step:
             yield (
                 f"its {name} is out of date: `{name}.json` describes step {step}, the checkpoint "
-                f"is at step {run.loaded.step}; run `rfvae-train {commands[name]} {run.path}` again"
+                f"is at step {run.loaded.step}; run `rfvae-train {commands[name]} "
+                f"{as_typed(run.path)}` again"
             )
 
 

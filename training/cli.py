@@ -1,16 +1,14 @@
 """rfvae-train: train a model, go on with it, and say which factors it found."""
 
-import errno
-import re
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from training.cli_errors import one_line_errors
 from training.cpu import keep_freed_memory, wait_politely
-from training.errors import TrainingError, as_typed
+from training.errors import as_typed
 
 if TYPE_CHECKING:
     from training.config import Config
@@ -24,6 +22,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
+LESS_MEMORY = "lower `run.batch_size`, `model.hidden_units`, `model.latent_dim` or `data.size`"
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder made by `run --out`.")]
 
 
@@ -183,52 +182,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point: errors that a person can cure become one line on stderr."""
     wait_politely()
     keep_freed_memory()
-    try:
+    with one_line_errors(extras="cpu,train", less_memory=LESS_MEMORY):
         app(args=arguments, prog_name="rfvae-train")
-    except TrainingError as error:
-        _fail(str(error), exit_code=error.exit_code)
-    except ModuleNotFoundError as error:
-        if is_ours(error.name):
-            raise
-        _fail(
-            f"`{error.name}` is not installed: pip install 'rfvae[cpu,train]'",
-            exit_code=TrainingError.exit_code,
-        )
-    except OSError as error:
-        place = f": `{error.filename}`" if error.filename else ""
-        cure = "; make room on the disk" if error.errno == errno.ENOSPC else ""
-        _fail(f"{error.strerror or error}{place}{cure}", exit_code=TrainingError.exit_code)
-    except (MemoryError, RuntimeError) as error:
-        shortage = _shortage(error)
-        if shortage is None:
-            raise
-        _fail(shortage, exit_code=TrainingError.exit_code)
-
-
-def is_ours(module: str | None) -> bool:
-    """Whether a module belongs to this project, so that its absence is no one's installation."""
-    return (module or "training").split(".")[0] in {"training", "onnx_export", "service"}
-
-
-def _shortage(error: Exception) -> str | None:
-    """What to say where memory ran out, in the processor's words or in the device's."""
-    asked = re.search(r"allocate ([\d.]+) ?(bytes|[KMGT]iB)", str(error))
-    if not (isinstance(error, MemoryError) or (asked and "memory" in str(error))):
-        return None
-    size = f": {_size(*asked.groups())} more were asked for" if asked else ""
-    return (
-        f"there is not enough memory{size}; lower `run.batch_size`, `model.hidden_units`, "
-        "`model.latent_dim` or `data.size`"
-    )
-
-
-def _size(number: str, unit: str) -> str:
-    return f"{float(number) / 2**30:,.1f} GiB" if unit == "bytes" else f"{number} {unit}"
-
-
-def _fail(message: str, *, exit_code: int) -> NoReturn:
-    Console(stderr=True).print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(exit_code)
 
 
 def _console() -> Console:

@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import pytest
 
 import onnx_export.trained_run
 from onnx_export.cli import main
+from training.errors import ConfigError
 
 
 def run_cli(*arguments: object) -> int:
@@ -88,6 +90,36 @@ def test_cli_interrupted_exits_with_130(
     monkeypatch.setattr(onnx_export.trained_run, "read_run", interrupt)
     assert run_cli(tmp_path, "--to", tmp_path / "repository") == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), 1, "No space left; make room on the disk"),
+        (OSError("broken"), 1, "broken"),
+        (
+            MemoryError("Unable to allocate 3.00 GiB for an array"),
+            1,
+            "there is not enough memory: 3.00 GiB more were asked for; end other programs, or "
+            "export on a machine with more",
+        ),
+        (ConfigError("`run.steps` must be a number"), 2, "`run.steps` must be a number"),
+    ],
+)
+def test_cli_says_in_one_line_what_went_wrong(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: int,
+    line: str,
+) -> None:
+    def fail(path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(onnx_export.trained_run, "read_run", fail)
+    assert run_cli(tmp_path, "--to", tmp_path / "repository") == code
+    assert capsys.readouterr().err == f"error: {line}\n"
 
 
 @pytest.mark.usefixtures("traced_before")

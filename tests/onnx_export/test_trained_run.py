@@ -76,10 +76,10 @@ def test_doubts_name_an_unfinished_run(copy: Path) -> None:
 
 
 def test_doubts_name_an_old_report(run: TrainedRun) -> None:
-    old = replace(run, report={**run.report, "run": {"step": 1}})
+    old = replace(run, path=Path("my runs/1"), report={**run.report, "run": {"step": 1}})
     assert doubts(old) == [
         "its report is out of date: `report.json` describes step 1, the checkpoint is at step 2; "
-        f"run `rfvae-train report {run.path}` again"
+        "run `rfvae-train report 'my runs/1'` again"
     ]
 
 
