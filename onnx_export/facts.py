@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-import numpy as np
+import torch
 
 from onnx_export.graphs import OPSET
 from onnx_export.inputs import Samples
@@ -31,6 +31,7 @@ from service.models.artifact import (
 from service.models.manifest import LONGEST_CHANGE
 from training.config import Config
 from training.config_file import config_sha256
+from training.data.polarity import polarity_of
 from training.data.standardization import Standardization
 from training.likelihood import Gaussian
 from training.networks import VAE
@@ -127,15 +128,13 @@ def objective_name(config: Config) -> str:
 
 
 def image_spec(image_shape: Sequence[int], images: Samples) -> ImageSpec:
-    """Shape, and polarity from the brightness of the border pixels, which show the background."""
+    """Shape, and polarity."""
     channels, height, width = image_shape
-    edges = (images[..., 0, :], images[..., -1, :], images[..., 0], images[..., -1])
-    brightness = float(np.mean([edge.mean() for edge in edges])) / 255
     return ImageSpec(
         channels=channels,
         height=height,
         width=width,
-        polarity="light_on_dark" if brightness < 0.5 else "dark_on_light",
+        polarity=polarity_of(torch.from_numpy(images) / 255),
     )
 
 

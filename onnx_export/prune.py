@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,12 +12,12 @@ from onnx_export.trained_run import TrainedRun
 from training.checkpoint import LoadedRun
 from training.data import ImageSource
 from training.encoding import Encoded, encode_with_elbo, sample_indices
+from training.evidence import quantiles
 from training.networks import VAE
 from training.pruning import prune_vae
 from training.report import open_run_images
 
 N_IMAGES = 2000
-PERCENTS = (1, 5, 25, 50, 75, 95, 99)
 
 
 def prune_run(run: TrainedRun) -> tuple[TrainedRun, str]:
@@ -56,7 +55,6 @@ def _encode(vae: VAE, source: ImageSource) -> Encoded:
 
 
 def _prune_report(report: Any, kept: Sequence[int], *, elbo: Tensor) -> dict[str, Any]:
-    found = np.percentile(elbo.double().numpy(), PERCENTS)
     rows = [{**report["dims"][dim], "dim": index} for index, dim in enumerate(kept)]
     return {
         **report,
@@ -64,9 +62,7 @@ def _prune_report(report: Any, kept: Sequence[int], *, elbo: Tensor) -> dict[str
         "relevant_dims": list(range(len(kept))),
         "n_relevant": len(kept),
         "disagreements": _renumbered(report["disagreements"], kept),
-        "elbo_quantiles": {
-            str(percent): float(value) for percent, value in zip(PERCENTS, found, strict=True)
-        },
+        "elbo_quantiles": quantiles(elbo),
     }
 
 

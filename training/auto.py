@@ -16,6 +16,7 @@ from training.config_file import parse_config
 from training.data.array_files import ARRAY_SUFFIXES, open_array
 from training.data.image_folder import IMAGE_SUFFIXES, image_files, looks_gray, open_picture, spread
 from training.data.opening import IMAGES, VECTORS, open_images, require_enough
+from training.data.polarity import polarity_of
 from training.data.source import ImageSource
 from training.data.stored_images import find_layout, images_last
 from training.data.tables import VECTOR_SUFFIXES
@@ -187,20 +188,13 @@ def _describe(source: ImageSource, *, standardized: bool) -> list[str]:
     color = "gray" if channels == 1 else "color"
     return [
         f"found {source.n_images:,} images to train on; they become {height} x {width} pixels, "
-        f"{color}, {_polarity(images)}, {_values(images)}"
+        f"{color}, {polarity_of(images).replace('_', ' ')}, {_values(images)}"
     ]
 
 
 def _at_the_latest(config: Config) -> str:
     wait_steps = config.relevance.wait_steps
     return f", or up to {wait_steps:,} later where factors come in late" if wait_steps else ""
-
-
-def _polarity(images: torch.Tensor) -> str:
-    """By the brightness of the border, which shows the background."""
-    edges = (images[..., 0, :], images[..., -1, :], images[..., 0], images[..., -1])
-    brightness = float(torch.cat([edge.flatten() for edge in edges]).mean())
-    return "light on dark" if brightness < 0.5 else "dark on light"
 
 
 def _values(images: torch.Tensor) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from training.networks import VAE
+from training.objective import kl_per_dim
 
 JITTER = 0.01  # the authors' start: 0.01 * randn
 GATE_EPSILON = 0.001
@@ -92,8 +93,8 @@ class StandardPrior(nn.Module):
     """N(0, 1), with nothing to learn."""
 
     def kl_per_dim(self, mu: Tensor, logvar: Tensor) -> Tensor:
-        """KL of the posteriors, (batch, latent_dim), nats (arXiv 1312.6114, appendix B)."""
-        return 0.5 * (mu.square() + logvar.exp() - logvar - 1)
+        """KL of the posteriors, (batch, latent_dim), nats."""
+        return kl_per_dim(mu, logvar)
 
     def loss(self, relevance: Tensor, *, n_images: int) -> Tensor:
         """What the prior itself costs, scalar."""

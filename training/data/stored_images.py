@@ -158,11 +158,6 @@ class StoredImages:
         """The file's value that becomes 1."""
         return self._divisor
 
-    @property
-    def found(self) -> Layout:
-        """The images as the file has them."""
-        return self._layout
-
     def sha256(self) -> str:
         """Hash of the files' bytes."""
         return hash_files(self._files)
