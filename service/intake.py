@@ -12,7 +12,7 @@ from functools import partial
 from threading import Lock
 from typing import Final, Generic, NamedTuple, ParamSpec, TypeVar
 
-from service.batching.admission import RETRY_AFTER_LEAST_S, RETRY_AFTER_MOST_S, SLOWER_MOST
+from service.batching.admission import SLOWER_MOST, retry_after_s
 from service.batching.rate import RateMeter
 from service.errors import DeadlineExceeded, QueueFull
 
@@ -98,7 +98,7 @@ class Intake:
     def retry_after_s(self) -> float:
         """When all that waits now should have been read, from the measured rates."""
         with self._lock:
-            return self._retry_after_s()
+            return retry_after_s(self._ahead_s())
 
     def close(self) -> None:
         """Lets the threads go once their work ends."""
@@ -142,14 +142,12 @@ class Intake:
         kinds = self._kinds.values()
         return sum(kind.seconds_for(kind.amount) for kind in kinds) / self._threads
 
-    def _retry_after_s(self) -> float:
-        return min(max(self._ahead_s(), RETRY_AFTER_LEAST_S), RETRY_AFTER_MOST_S)
-
     def _full(self) -> QueueFull:
-        seconds = self._retry_after_s()
+        ahead_s = self._ahead_s()
+        seconds = retry_after_s(ahead_s)
         return QueueFull(
             seconds,
             "a large body must be read before the request's deadline; got one behind "
-            f"{self._ahead_s():.1f} s of others; retry in {seconds:.1f} s, send smaller pictures, "
+            f"{ahead_s:.1f} s of others; retry in {seconds:.1f} s, send smaller pictures, "
             "or raise `X-Request-Timeout-Ms`",
         )

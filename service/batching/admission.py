@@ -20,6 +20,11 @@ SLOWER_MOST: Final = 2
 REOPENS_BELOW: Final = 7 / 8
 
 
+def retry_after_s(wait_s: float) -> float:
+    """What to tell a caller for whom there should be room in `wait_s`."""
+    return min(max(wait_s, RETRY_AFTER_LEAST_S), RETRY_AFTER_MOST_S)
+
+
 class Admission:
     """Counts what waits and refuses what does not fit, at once and with a reason.
 
@@ -94,9 +99,7 @@ class Admission:
     def retry_after_s(self) -> float:
         """When all that waits now should be done, from the measured rate."""
         seconds = self._meter.seconds_for(self.waiting_rows + self.running_rows)
-        if seconds is None:
-            return RETRY_AFTER_UNKNOWN_S
-        return min(max(seconds, RETRY_AFTER_LEAST_S), RETRY_AFTER_MOST_S)
+        return RETRY_AFTER_UNKNOWN_S if seconds is None else retry_after_s(seconds)
 
     def _refusal(self, reason: RejectReason) -> QueueFull:
         retry_after_s = self.retry_after_s()
