@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -189,7 +189,6 @@ def test_percentile_of_a_constant_is_the_middle() -> None:
     assert percentile_of(4.0, np.full(7, 4.0)) == 50
 
 
-@settings(deadline=None)
 @given(arrays(np.float64, 5, elements=st.floats(-10, 10)))
 def test_percentile_of_never_falls(values: np.ndarray) -> None:
     percentiles = percentile_of(np.sort(values), QUANTILES)
@@ -213,7 +212,6 @@ def test_kl_per_dim_by_hand() -> None:
     assert kl[0].tolist() == pytest.approx([0, 0.5 * (4 + 0.25 - 1 + np.log(4))])
 
 
-@settings(deadline=None)
 @given(arrays(np.float64, (3, 2), elements=st.floats(-20, 20)))
 def test_kl_per_dim_is_never_negative(rows: np.ndarray) -> None:
     assert (kl_per_dim(rows, rows[::-1]) >= 0).all()

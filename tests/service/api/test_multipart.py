@@ -27,7 +27,7 @@ def test_read_parts_gives_names_and_contents_in_order() -> None:
     ]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.binary(max_size=200), min_size=1, max_size=5))
 def test_read_parts_gives_back_any_content(contents: list[bytes]) -> None:
     body, content_type = _encode([_image(content) for content in contents])
@@ -35,7 +35,7 @@ def test_read_parts_gives_back_any_content(contents: list[bytes]) -> None:
     assert [content for _, content in read_parts(body, content_type, max_parts=5)] == contents
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.binary(max_size=300))
 def test_read_parts_refuses_any_other_bytes(body: bytes) -> None:
     with pytest.raises(MalformedInput, match="must keep to its boundary to the end"):

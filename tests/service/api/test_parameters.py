@@ -29,7 +29,7 @@ def test_parse_query_reads_every_parameter() -> None:
     assert query.dims == ("3", "x position")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.binary(max_size=200))
 def test_parse_query_reads_or_refuses_any_bytes(query_string: bytes) -> None:
     text = b"dims=" + query_string.replace(b"&", b"").replace(b";", b"")

@@ -23,7 +23,7 @@ def test_parse_body_reads_latents() -> None:
 
 
 @pytest.mark.parametrize("schema", [DecodeBody, ImagesBody, TraverseBody])
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.binary(max_size=100))
 def test_parse_body_refuses_bytes_that_are_no_json(schema: type[DecodeBody], body: bytes) -> None:
     with pytest.raises((MalformedInput, InvalidValue)) as caught:
@@ -32,7 +32,7 @@ def test_parse_body_refuses_bytes_that_are_no_json(schema: type[DecodeBody], bod
     assert "\n" not in caught.value.detail
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(VALUES)
 def test_parse_body_refuses_latents_of_any_other_kind(value: object) -> None:
     body = json.dumps({"latents": {"not": value}}).encode()

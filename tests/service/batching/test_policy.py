@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.batching.policy import BatchPolicy
@@ -30,7 +30,6 @@ def test_share_divides_among_idle_lanes(waiting: int, idle: int, share: int) -> 
     assert BatchPolicy(lanes=4).share(waiting, idle_lanes=idle) == share
 
 
-@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(-1, 8), st.integers(1, 64), st.integers(1, 8))
 def test_share_is_never_more_than_a_batch(waiting: int, idle: int, most: int, least: int) -> None:
     policy = BatchPolicy(max_batch_rows=most, min_share_rows=least)

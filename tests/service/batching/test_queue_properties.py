@@ -115,7 +115,7 @@ def _play(given_asks: list[Ask], policy: BatchPolicy, durations: list[float], dr
     return run_virtual(main)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(asks, min_size=1, max_size=25),
     policies,
@@ -140,7 +140,7 @@ def test_every_caller_gets_its_own_rows_or_a_true_reason(
             assert outcome.outputs
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), policies)
 def test_with_room_and_time_everybody_is_answered(counts: list[int], policy: BatchPolicy) -> None:
     roomy = BatchPolicy(

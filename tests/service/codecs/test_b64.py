@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codecs.b64 import decode_base64, encode_base64
 from service.errors import MalformedInput
 
 
-@settings(deadline=None)
 @given(st.binary())
 def test_round_trip(content: bytes) -> None:
     assert decode_base64(encode_base64(content)) == content

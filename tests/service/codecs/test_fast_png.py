@@ -80,7 +80,7 @@ def test_decode_leaves_wrong_checksums_to_the_long_way(codec: ModuleType) -> Non
     assert codec.decode_gray_png(bytes(data), height=16, width=16) is None
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.data())
 def test_decode_of_any_change_is_right_or_left(data: st.DataObject) -> None:
     """A changed body under a right checksum is left, or read as by Pillow if that takes it.

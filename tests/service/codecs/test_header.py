@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codecs.header import describe, read_header
@@ -88,7 +88,6 @@ def test_header_refuses_a_size_of_zero() -> None:
         read_header(huge_png(0, 5), max_pixels=PLENTY)
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([saved(noise(8, 9, 3), pillow, **options) for pillow, _, options in FORMATS]),
     st.data(),

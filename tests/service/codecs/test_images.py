@@ -134,7 +134,7 @@ def test_decode_refuses_a_truncated_png_of_the_models_own_size() -> None:
         _decode(data)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(["PNG", "JPEG", "WEBP", "BMP"]), st.data())
 def test_decode_of_changed_bytes_never_fails_otherwise(
     image_format: str, data: st.DataObject
@@ -179,7 +179,6 @@ def test_to_pixels_rounds_and_clips() -> None:
     assert to_pixels(levels).tolist() == [0, 0, 128, 255, 255, 255]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 3]), st.integers(0, 9))
 def test_png_round_trip(height: int, width: int, channels: int, seed: int) -> None:
     shape = (height, width) if channels == 1 else (height, width, 3)

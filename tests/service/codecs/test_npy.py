@@ -186,7 +186,6 @@ def test_latents_refuse_too_many_rows() -> None:
         read_latents(_saved(np.zeros((9, 2), np.float32)), max_rows=8)
 
 
-@settings(deadline=None)
 @given(
     arrays(
         st.sampled_from([np.dtype("u1"), np.dtype("<f4"), np.dtype("<i8")]),
@@ -208,7 +207,7 @@ def test_write_turns_fortran_order_around() -> None:
     assert (np.load(io.BytesIO(write_npy(array))) == array).all()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.data())
 def test_changed_bytes_never_fail_otherwise(data: st.DataObject) -> None:
     content = bytearray(_saved(noise(2, 5, 4)))

@@ -13,7 +13,7 @@ from tests.service.conftest import as_file, picture
 from tests.service.fuzz import files
 from tests.service.fuzz.conftest import Door
 
-FEW = settings(max_examples=40, derandomize=True, database=None, deadline=None)
+FEW = settings(max_examples=40, derandomize=True, database=None)
 MANY = settings(
     FEW,
     max_examples=4000,

@@ -25,7 +25,6 @@ FEW = settings(
     max_examples=4,
     derandomize=True,
     database=None,
-    deadline=None,
     suppress_health_check=HEALTH,
 )
 MANY = settings(FEW, max_examples=150, derandomize=False, print_blob=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -88,7 +88,6 @@ def test_endless_nesting_is_refused(tmp_path: Path) -> None:
         external_files(path)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 4000), st.integers(0, 255))
 def test_any_changed_byte_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, place: int, value: int
