@@ -22,7 +22,7 @@ from onnx_export.forms import Precision
 
 Calibration = Mapping[str, NDArray[Any]]
 
-_INT8_OPERATORS = ["Conv", "ConvTranspose", "Gemm", "Relu", "Reshape", "Transpose"]
+_INT8_OPERATORS = ["Conv", "ConvTranspose", "Gemm", "LeakyRelu", "Relu", "Reshape", "Transpose"]
 _CALIBRATION_BATCH = 32
 
 

@@ -51,10 +51,15 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    """Width of the code and of the fully connected layers, and how weights start."""
+    """Width of the code and of the fully connected layers, and how weights start.
+
+    `encoder_slope` is the slope of the encoder's rectifiers below 0: a unit with 0, the paper's,
+    that falls silent for all images does not come back.
+    """
 
     latent_dim: int = Field(default=10, gt=0, le=4096)
     hidden_units: int = Field(default=128, gt=0)
+    encoder_slope: float = Field(default=0.0, ge=0, lt=1)
     initialization: Literal["authors", "kaiming"] = "authors"
 
 

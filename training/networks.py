@@ -32,6 +32,7 @@ class VAE(nn.Module):
         image_shape: (channels, height, width) with height = width >= 8, or (n_columns,).
         latent_dim: Number of latent dimensions.
         hidden_units: Width of the fully connected layers on either side of the code.
+        encoder_slope: Slope of the encoder's rectifiers below 0.
         likelihood: What the decoder's output means; Bernoulli pixels by default.
     """
 
@@ -41,6 +42,7 @@ class VAE(nn.Module):
         *,
         latent_dim: int,
         hidden_units: int = 128,
+        encoder_slope: float = 0.0,
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__()
@@ -48,7 +50,10 @@ class VAE(nn.Module):
         self.latent_dim = latent_dim
         build = linear_networks if len(image_shape) == 1 else conv_networks
         self.encoder, self.decoder = build(
-            image_shape, latent_dim=latent_dim, hidden_units=hidden_units
+            image_shape,
+            latent_dim=latent_dim,
+            hidden_units=hidden_units,
+            encoder_slope=encoder_slope,
         )
         self.likelihood = likelihood or Bernoulli()
 
@@ -94,6 +99,7 @@ def make_vae(config: Config, image_shape: SampleShape) -> VAE:
         image_shape,
         latent_dim=config.model.latent_dim,
         hidden_units=config.model.hidden_units,
+        encoder_slope=config.model.encoder_slope,
         likelihood=likelihood,
     )
 
@@ -104,20 +110,27 @@ def _linear(layer: nn.Module) -> nn.Linear:
 
 
 def linear_networks(
-    shape: SampleShape, *, latent_dim: int, hidden_units: int
+    shape: SampleShape, *, latent_dim: int, hidden_units: int, encoder_slope: float
 ) -> tuple[nn.Sequential, nn.Sequential]:
     """Encoder (batch, n_columns) -> (batch, 2 latent_dim) and decoder, two hidden layers each."""
     (n_columns,) = shape
     return tuple(  # type: ignore[return-value]
         nn.Sequential(
             nn.Linear(width, hidden_units),
-            nn.ReLU(),
+            _rectifier(slope),
             nn.Linear(hidden_units, hidden_units),
-            nn.ReLU(),
+            _rectifier(slope),
             nn.Linear(hidden_units, n_outputs),
         )
-        for width, n_outputs in ((n_columns, 2 * latent_dim), (latent_dim, n_columns))
+        for width, n_outputs, slope in (
+            (n_columns, 2 * latent_dim, encoder_slope),
+            (latent_dim, n_columns, 0.0),
+        )
     )
+
+
+def _rectifier(slope: float) -> nn.Module:
+    return nn.LeakyReLU(slope, inplace=True) if slope > 0 else nn.ReLU()
 
 
 def side_plan(shape: SampleShape) -> tuple[int, ...]:
@@ -148,7 +161,7 @@ def kernel_size(side: int) -> int:
 
 
 def conv_networks(
-    shape: SampleShape, *, latent_dim: int, hidden_units: int
+    shape: SampleShape, *, latent_dim: int, hidden_units: int, encoder_slope: float
 ) -> tuple[nn.Sequential, nn.Sequential]:
     """Encoder images -> (batch, 2 latent_dim) and its mirror, the decoder -> (batch, *shape).
 
@@ -159,14 +172,15 @@ def conv_networks(
     down: list[nn.Module] = []
     up: list[nn.Module] = []
     for (outer, inner), kernel in zip(itertools.pairwise(channels), kernels, strict=True):
-        down += [nn.Conv2d(outer, inner, kernel, stride=2, padding=1), ReLU()]
+        rectifier = _rectifier(encoder_slope) if encoder_slope > 0 else ReLU()
+        down += [nn.Conv2d(outer, inner, kernel, stride=2, padding=1), rectifier]
         up = [ReLU(), UpConv2d(inner, outer, kernel), *up]
     grid = (channels[-1], sides[-1], sides[-1])
     encoder = nn.Sequential(
         *down,
         nn.Flatten(),
         nn.Linear(math.prod(grid), hidden_units),
-        nn.ReLU(),
+        _rectifier(encoder_slope),
         nn.Linear(hidden_units, 2 * latent_dim),
     )
     decoder = nn.Sequential(

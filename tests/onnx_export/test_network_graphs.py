@@ -12,10 +12,11 @@ from service.runtime.sessions import open_session
 from training.networks import VAE
 
 
-@pytest.fixture(scope="module")
-def color_vae() -> VAE:
+@pytest.fixture(scope="module", params=[0.0, 0.1])
+def color_vae(request: pytest.FixtureRequest) -> VAE:
     torch.manual_seed(0)
-    return VAE((3, 16, 16), latent_dim=5, hidden_units=8).eval().requires_grad_(False)
+    sizes = {"latent_dim": 5, "hidden_units": 8}
+    return VAE((3, 16, 16), **sizes, encoder_slope=request.param).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

@@ -184,3 +184,22 @@ def test_code_history_gives_only_what_was_stored() -> None:
     history = CodeHistory(history=4, batch_size=3, latent_dim=1)
     history.append(torch.ones(3, 1), torch.ones(3, 1))
     assert history.posteriors()[0].shape == (3, 1)
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (6,)])
+def test_encoder_slope_keeps_the_gradient_of_units_that_are_silent(shape: tuple[int, ...]) -> None:
+    samples = torch.rand(8, *shape, generator=torch.Generator().manual_seed(0))
+    gradients = {}
+    for slope in (0.0, 0.1):
+        settings = {"latent_dim": 2, "hidden_units": 8, "encoder_slope": slope}
+        objective = {"likelihood": "gaussian"}
+        config = parse_config({"model": settings, "objective": objective}, origin="test")
+        vae = make_vae(config, shape)
+        initialize(vae, scheme="kaiming", generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            vae.encoder[-3].bias.fill_(-100.0)  # no sample brings a unit above 0
+        vae.encode(samples)[0].sum().backward()
+        gradients[slope] = vae.encoder[0].weight.grad.abs().sum()
+        assert not any(isinstance(layer, nn.LeakyReLU) for layer in vae.decoder)
+    assert gradients[0.0] == 0
+    assert gradients[0.1] > 0
