@@ -7,6 +7,7 @@ from onnx_export.forms import Target
 from onnx_export.graphs import serialize, tidy
 from onnx_export.inputs import random_inputs
 from onnx_export.network_graphs import Graphs, arrange, trace_graphs
+from onnx_export.quantize import to_int8
 from onnx_export.verify import Reference
 from service.runtime.sessions import open_session
 from training.networks import VAE
@@ -54,3 +55,20 @@ def test_graphs_of_color_images_give_what_torch_gives(
     np.testing.assert_allclose(got, [mu, logvar], rtol=0, atol=1e-5)
     (pixels,) = sessions["decoder"].run(["image"], {"z": mu})
     np.testing.assert_allclose(pixels, reference.decode(mu), rtol=0, atol=1e-5)
+
+
+def test_int8_encoders_keep_their_rectifiers_between_quantized_values(
+    color_vae: VAE, color_graphs: Graphs
+) -> None:
+    images = random_inputs(color_vae.image_shape, color_vae.latent_dim).images
+    plain = arrange(color_graphs, "cpu")["encoder"]
+    reduced = to_int8(plain, {"image": images})
+
+    made_by = {name: node.op_type for node in reduced.graph.node for name in node.output}
+    rectifiers = [n for n in reduced.graph.node if n.op_type in ("Relu", "LeakyRelu")]
+    assert {made_by[node.input[0]] for node in rectifiers} <= {"DequantizeLinear"}
+    before, after = (
+        open_session(serialize(tidy(graph, {}))).run(["mu"], {"image": images})[0]
+        for graph in (plain, reduced)
+    )
+    assert 0 < np.abs(after - before).max() < 0.2 * before.std()
