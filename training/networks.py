@@ -130,7 +130,7 @@ def linear_networks(
 
 
 def _rectifier(slope: float) -> nn.Module:
-    return nn.LeakyReLU(slope, inplace=True) if slope > 0 else nn.ReLU()
+    return nn.LeakyReLU(slope, inplace=True) if slope > 0 else ReLU()
 
 
 def side_plan(shape: SampleShape) -> tuple[int, ...]:
@@ -172,8 +172,8 @@ def conv_networks(
     down: list[nn.Module] = []
     up: list[nn.Module] = []
     for (outer, inner), kernel in zip(itertools.pairwise(channels), kernels, strict=True):
-        rectifier = _rectifier(encoder_slope) if encoder_slope > 0 else ReLU()
-        down += [nn.Conv2d(outer, inner, kernel, stride=2, padding=1), rectifier]
+        convolution = nn.Conv2d(outer, inner, kernel, stride=2, padding=1)
+        down += [convolution, _rectifier(encoder_slope)]
         up = [ReLU(), UpConv2d(inner, outer, kernel), *up]
     grid = (channels[-1], sides[-1], sides[-1])
     encoder = nn.Sequential(
