@@ -198,6 +198,27 @@ def test_connection_lets_a_large_body_through() -> None:
     run(test)
 
 
+def test_connection_keeps_the_pieces_of_a_body_that_nobody_reads_yet_in_order() -> None:
+    held = Held()
+
+    async def echo_later(scope: Any, receive: Any, send: Any) -> None:
+        held.entered.set()
+        await held.go.wait()
+        await echo(scope, receive, send)
+
+    async def test() -> None:
+        async with serve_app(echo_later) as live:
+            client = await live.connect()
+            await client.send(CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n")
+            await held.entered.wait()
+            await client.send(b"1\r\nf\r\n", b"2\r\ngh\r\n0\r\n\r\n")
+            await asyncio.sleep(SHORT_S)
+            held.go.set()
+            await client.read_until(b"\r\n\r\nabcdefgh")
+
+    run(test)
+
+
 def test_connection_answers_400_to_bytes_that_are_no_http() -> None:
     async def test() -> None:
         async with serve_app(at_once) as live:
