@@ -4,7 +4,8 @@
 
 Measures the capacity with a closed loop, then offers FACTOR times as much in an open loop, each
 request at its own time and on a connection of its own choosing, whatever happened to those before.
-A request is an npy of ROWS images, so that a client in Python on the same cores can offer enough.
+Requests are by turns ROWS images to encode and ROWS latents to decode, as npy: much to do and
+little to send, so that a client in Python on the same cores can offer enough.
 Prints a table; the last line is JSON. Exits 1 when a claim does not hold or the service does not
 end well. Times say little where other programs keep the event loop from a core, for
 `loop_starved_percent` of the time.
@@ -16,7 +17,9 @@ import json
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +27,8 @@ import uvloop
 from served import as_npy, machine, processes_of, resident_bytes, serve
 
 ROOT = Path(__file__).parents[1]
-GOLDEN = ROOT / "service/bundled/oval-dsprites/1/golden.npz"
+MODEL = ROOT / "service/bundled/oval-dsprites/1"
+GOLDEN, MANIFEST = MODEL / "golden.npz", MODEL / "manifest.json"
 CAPACITY_CLIENTS = 8
 WARM_UP_S = 5.0  # of the overload, before memory counts: pools and buffers fill once
 MOST_OPEN = 2000  # connections of the generator
@@ -59,11 +63,11 @@ def _percentile_ms(times_s: list[float], percent: float) -> float:
 
 
 class Generator:
-    """Sends one request again and again; connections are kept and shared."""
+    """Sends some requests by turns, again and again; connections are kept and shared."""
 
-    def __init__(self, port: int, request: bytes) -> None:
+    def __init__(self, port: int, requests: Sequence[bytes]) -> None:
         self._port = port
-        self._request = request
+        self._requests = cycle(requests)
         self._free: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
         self.seen = Seen()
 
@@ -94,7 +98,7 @@ class Generator:
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> tuple[int, bool]:
-        writer.write(self._request)
+        writer.write(next(self._requests))
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
         await reader.readexactly(length)
@@ -122,20 +126,20 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60, help="of overload")
     parser.add_argument("--factor", type=float, default=10, help="times the capacity")
-    parser.add_argument("--rows", type=int, default=64, help="images a request")
+    parser.add_argument("--rows", type=int, default=64, help="images or latents a request")
     parser.add_argument("--deadline-ms", type=int, default=10_000, help="of each request")
     return parser.parse_args()
 
 
 async def measure(port: int, pid: int, options: argparse.Namespace) -> dict[str, object]:
     """The capacity, the overload, and the memory before, during and after."""
-    request = make_request(options.rows)
+    requests = make_requests(options.rows)
     idle_mib = resident_bytes(pid) / MIB
-    capacity = await measure_capacity(port, request, min(options.seconds, 5))
+    capacity = await measure_capacity(port, requests, min(options.seconds, 5))
     rate = capacity * options.factor
     memory: list[tuple[float, float]] = []
     watching = asyncio.create_task(_watch(pid, memory))
-    generator = Generator(port, request)
+    generator = Generator(port, requests)
     waited_s, start_s = waited_for_cpu_s(pid), time.monotonic()
     offered = await overload(generator, rate=rate, seconds=options.seconds)
     waited_s = waited_for_cpu_s(pid) - waited_s
@@ -152,6 +156,7 @@ async def measure(port: int, pid: int, options: argparse.Namespace) -> dict[str,
         "seconds": options.seconds,
         "capacity_rps": round(capacity, 1),
         "offered_rps": round(offered, 1),
+        "offered_to_capacity": round(offered / max(capacity, 1e-9), 2),
         "loop_starved_percent": round(100 * starved, 1),
         "generator_lag_ms": {f"p{p}": round(_percentile_ms(seen.lags_s, p), 1) for p in (50, 99)},
         "statuses": {str(status): len(times) for status, times in sorted(seen.times_s.items())},
@@ -168,18 +173,25 @@ async def measure(port: int, pid: int, options: argparse.Namespace) -> dict[str,
     }
 
 
-def make_request(rows: int) -> bytes:
-    """POST /encode of so many images as npy."""
-    body = as_npy(np.resize(np.load(GOLDEN)["image"][:, 0], (rows, 64, 64)))
-    return (
-        b"POST /encode HTTP/1.1\r\nHost: test\r\nContent-Type: application/x-npy\r\n"
-        b"Accept: application/x-npy\r\nContent-Length: %d\r\n\r\n" % len(body)
-    ) + body
+def make_requests(rows: int) -> list[bytes]:
+    """So many images to encode, and so many latents of the relevant dimensions to decode."""
+    images = np.resize(np.load(GOLDEN)["image"][:, 0], (rows, 64, 64))
+    n_relevant = len(json.loads(MANIFEST.read_text())["relevant_dims"])
+    latents = np.random.default_rng(0).standard_normal((rows, n_relevant)).astype(np.float32)
+    return [_post("/encode", as_npy(images)), _post("/decode", as_npy(latents))]
 
 
-async def measure_capacity(port: int, request: bytes, seconds: float) -> float:
-    """Answers a second to a few clients that wait for each other."""
-    generator = Generator(port, request)
+def _post(path: str, body: bytes) -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/x-npy\r\n"
+        f"Accept: application/x-npy\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def measure_capacity(port: int, requests: Sequence[bytes], seconds: float) -> float:
+    """Answers a second to a few clients that each wait for their answers."""
+    generator = Generator(port, requests)
     end_s = time.monotonic() + seconds
 
     async def client() -> None:
