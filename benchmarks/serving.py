@@ -37,6 +37,7 @@ ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks/results/serving.json"
 PNG, NPY = "image/png", "application/x-npy"
 IDLE_S = 3.0
+WARM_UP_S = 1.0  # before a load is timed, as the system has idled while the others were asked
 # name: path, content type, clients, images a request
 LOADS = {
     **{f"png_{n}": ("/encode", PNG, n, 1) for n in (1, 8, 32, 64)},
@@ -132,6 +133,7 @@ def run_load(system: System, load: str, seconds: float) -> Figures:
     request = wrk.Request(path, make_body(kind, images), {"Content-Type": kind})
     if system.name != "ours":
         request = system.dialect.request(request.body)
+    wrk.run(system.port, request, clients=clients, seconds=WARM_UP_S)
     before_s = system.cpu_s()
     seen = wrk.run(system.port, request, clients=clients, seconds=seconds)
     cpu_s = system.cpu_s() - before_s
