@@ -18,7 +18,7 @@ from training.figures import save_figure, traversals_figure
 ROOT = Path(__file__).parents[2]
 NAMES = ("scale", "orientation", "x", "y")
 # The one row whose schedules, those of the optimizer too, begin later than its set's others.
-SLOW = load_config(ROOT / "training" / "configs" / "oval-dsprites.toml")
+SLOW = load_config(ROOT / "training" / "configs" / "oval-dsprites-slow-start.toml")
 WriteRun = Callable[..., Path]
 
 
@@ -189,7 +189,7 @@ def test_run_becomes_a_line_beside_the_published_one(
         "| [RF-VAE](training/configs/oval-dsprites.toml), seed 3 | **4**: x, y, scale, orientation "
         "| 100.0, 95.4 | 99.9, 90.0 | 100.0, 99.8 | .93 / .87 / .22 | .40 | 31.3 "
         "| 21,000, 60 min (a) |",
-        "| [RF-VAE](training/configs/oval-dsprites.toml), 4 more seeds | not run |" + "  |" * 7,
+        "| [RF-VAE](training/configs/oval-dsprites.toml), 2 more seeds | not run |" + "  |" * 7,
     ]
     assert "| *RF-VAE, published* | *4* | *100.0, 95.4* |" in project.readme.read_text()
     assert "Machines: (a) A processor, 1 thread." in project.readme.read_text()
@@ -228,7 +228,7 @@ def test_results_are_made_again_without_the_runs(
     assert project.readme.read_text().endswith("\nbelow\n")
 
 
-@pytest.mark.parametrize(("seeds", "shown"), [((1, 4), 4), ((1, 3), 1)])
+@pytest.mark.parametrize(("seeds", "shown"), [((2, 1), 1), ((3, 2), 2)])
 def test_comparison_shows_the_pictured_seed_or_else_the_first(
     results: ModuleType,
     project: Any,
