@@ -27,7 +27,7 @@ class Row:
 OVAL, SPRITES = "Oval-dSprites", "dSprites, three shapes"
 COLOR, CLOCKS = "Color-Oval-dSprites", "clock faces"
 ROWS = (
-    Row("oval-dsprites", "RF-VAE", OVAL, 3),
+    Row("oval-dsprites", "RF-VAE", OVAL, 4),
     Row("oval-dsprites-slow-start", "RF-VAE, slow start", OVAL, 5),
     Row("oval-dsprites-standardized", "RF-VAE, standardized", OVAL, 2),
     Row("oval-dsprites-fast-start", "RF-VAE, fast start", OVAL, 3),  # seed 3 is bundled

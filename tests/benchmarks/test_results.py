@@ -189,7 +189,7 @@ def test_run_becomes_a_line_beside_the_published_one(
         "| [RF-VAE](training/configs/oval-dsprites.toml), seed 3 | **4**: x, y, scale, orientation "
         "| 100.0, 95.4 | 99.9, 90.0 | 100.0, 99.8 | .93 / .87 / .22 | .40 | 31.3 "
         "| 21,000, 60 min (a) |",
-        "| [RF-VAE](training/configs/oval-dsprites.toml), 2 more seeds | not run |" + "  |" * 7,
+        "| [RF-VAE](training/configs/oval-dsprites.toml), 3 more seeds | not run |" + "  |" * 7,
     ]
     assert "| *RF-VAE, published* | *4* | *100.0, 95.4* |" in project.readme.read_text()
     assert "Machines: (a) A processor, 1 thread." in project.readme.read_text()
