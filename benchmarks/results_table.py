@@ -65,10 +65,9 @@ def _alt(results: Results) -> str:
 
 
 def pictured(results: Results, name: str) -> Result | None:
-    """The run that stands for a row: of the seed that the row names, else the first with scores."""
-    scored = [run for run in results[name] if run["n_relevant"] is not None]
-    (wanted,) = (row.pictured for row in ROWS if row.name == name)
-    return next((run for run in scored if run["seed"] == wanted), scored[0] if scored else None)
+    """The run that stands for a row: of its lowest seed with scores."""
+    scored = (run for run in results[name] if run["n_relevant"] is not None)
+    return next(scored, None)
 
 
 def table(header: Cells, lines: Sequence[Cells]) -> str:

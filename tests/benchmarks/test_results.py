@@ -17,7 +17,7 @@ from training.figures import save_figure, traversals_figure
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("scale", "orientation", "x", "y")
-# The one row whose schedules, those of the optimizer too, begin later than its set's others.
+# Of the rows whose schedules, those of the optimizer too, begin later than their set's others.
 SLOW = load_config(ROOT / "training" / "configs" / "oval-dsprites-slow-start.toml")
 WriteRun = Callable[..., Path]
 
@@ -229,7 +229,7 @@ def test_results_are_made_again_without_the_runs(
 
 
 @pytest.mark.parametrize(("seeds", "shown"), [((2, 1), 1), ((3, 2), 2)])
-def test_comparison_shows_the_pictured_seed_or_else_the_first(
+def test_comparison_shows_the_lowest_seed_that_was_run(
     results: ModuleType,
     project: Any,
     runs: Path,
