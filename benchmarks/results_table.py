@@ -49,9 +49,12 @@ def readme_section(results: Results, *, figure: Path | None) -> str:
     parts = [] if figure is None else [f"![{_alt(results)}]({figure.as_posix()})"]
     machines = _machines(results)
     for data in dict.fromkeys(row.data for row in ROWS):
-        rows = [row for row in ROWS if row.data == data]
-        lines = [cells for row in rows for cells in _readme_lines(row, results[row.name], machines)]
-        parts += [f"**{data}**", table(README_HEADER, lines)]
+        rows = [row for row in ROWS if row.data == data and not row.earlier]
+        earlier = [row for row in ROWS if row.data == data and row.earlier]
+        parts += [f"**{data}**", _readme_table(rows, results, machines)]
+        if earlier:
+            opening = f"<details><summary>{data}, as it was run before</summary>"
+            parts += [opening, _readme_table(earlier, results, machines), "</details>"]
     return "\n\n".join([*parts, LEGEND + _machine_note(machines)])
 
 
@@ -87,6 +90,11 @@ def _machine_note(machines: Mapping[str, str]) -> str:
         return ""
     named = "; ".join(f"({letter}) {name}" for name, letter in machines.items())
     return f"\nMachines: {named}."
+
+
+def _readme_table(rows: Sequence[Row], results: Results, machines: Mapping[str, str]) -> str:
+    lines = [cells for row in rows for cells in _readme_lines(row, results[row.name], machines)]
+    return table(README_HEADER, lines)
 
 
 def _readme_lines(row: Row, runs: Sequence[Result], machines: Mapping[str, str]) -> list[Cells]:
