@@ -38,7 +38,7 @@ ROWS = (
     Row("oval-dsprites-relu", "RF-VAE, ReLU", OVAL, 4, earlier=True),
     Row("oval-dsprites-slow-start", "RF-VAE, slow start", OVAL, 5, earlier=True),
     Row("oval-dsprites-standardized", "RF-VAE, standardized", OVAL, 4, earlier=True),
-    Row("oval-dsprites-fast-start", "RF-VAE, fast start", OVAL, 3, earlier=True),  # 3 is bundled
+    Row("oval-dsprites-fast-start", "RF-VAE, fast start", OVAL, 3, earlier=True),
     Row("dsprites", "RF-VAE", SPRITES, 2),
     Row("dsprites-factor-vae", "FactorVAE", SPRITES),
     Row("color-oval-dsprites", "RF-VAE", COLOR),
