@@ -128,7 +128,7 @@ def bulk_arm(encoder: BulkEncoder, settings: Settings, source: Path) -> Arm:
     def run() -> None:
         with held(out):
             images = open_input(options, settings, encoder)
-            job = plan(out, images, encoder.model.manifest, overwrite=True)
+            job = plan(out, images, encoder, overwrite=True)
             run_parts(job, job.missing(), source=images, encoder=encoder, progress=Silent())
             finish(job, encoder.columns)
 

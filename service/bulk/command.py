@@ -67,7 +67,7 @@ def _encode(options: BulkOptions, settings: Settings, *, on_ray: bool) -> str:
     encoder = open_encoder(options, settings)
     try:
         source = open_input(options, settings, encoder)
-        job = plan(options.out, source, encoder.model.manifest, overwrite=options.overwrite)
+        job = plan(options.out, source, encoder, overwrite=options.overwrite)
         started = time.monotonic()
         to_do = job.total - job.done_images()
         with _shown_progress(_unit(encoder)) as progress:

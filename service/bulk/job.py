@@ -18,7 +18,6 @@ from service.bulk.chunks import Chunk, Source
 from service.bulk.encoder import BulkEncoder, batch_rows_of
 from service.bulk.tables import FORMATS, Rows, join_parts, table_format, write_part
 from service.errors import InvalidValue
-from service.models.artifact import Manifest
 
 PART_BYTES: Final = 32 * 2**20
 MOST_PART_BATCHES: Final = 64
@@ -109,14 +108,18 @@ def held(out: Path) -> Iterator[None]:
                 shutil.rmtree(folder)
 
 
-def plan(out: Path, source: Source, manifest: Manifest, *, overwrite: bool = False) -> Job:
+def plan(out: Path, source: Source, encoder: BulkEncoder, *, overwrite: bool = False) -> Job:
     """Cut the work, or take up the parts that an earlier run of the same work left.
+
+    A run that skips what is damaged may take up the parts of one that did not, which met nothing
+    of the kind; not the other way round.
 
     Raises:
         InvalidValue: the table exists, or parts of other work lie where its parts would.
     """
     if out.exists() and not overwrite:
         raise InvalidValue(f"`{out}` exists; pass --overwrite, or name another file with --out")
+    manifest = encoder.model.manifest
     batch = batch_rows_of(manifest)
     batches = min(MOST_PART_BATCHES, max(1, PART_BYTES // source.row_bytes // batch))
     part_rows = batches * batch
@@ -126,6 +129,7 @@ def plan(out: Path, source: Source, manifest: Manifest, *, overwrite: bool = Fal
         "files": {name: entry.sha256 for name, entry in sorted(manifest.files.items())},
         "images": source.fingerprint(),
         "part_rows": part_rows,
+        "skip_damaged": encoder.skip_damaged,
     }
     _take_up(parts_folder(out), state, overwrite=overwrite)
     return Job(out, len(source), part_rows, PIECE_BATCHES * batch)
@@ -173,10 +177,11 @@ def _take_up(folder: Path, state: dict[str, Any], *, overwrite: bool) -> None:
     if overwrite:
         for left in (*folder.glob("part-*"), *folder.glob(STATE)):
             left.unlink()
-    if _finished_parts(folder) and json.loads(path.read_text()) != state:
+    usable = (state, {**state, "skip_damaged": False})
+    if _finished_parts(folder) and json.loads(path.read_text()) not in usable:
         raise InvalidValue(
-            f"`{folder}` holds parts of a run with another input or model; pass --overwrite "
-            "to begin again, or name another file with --out"
+            f"`{folder}` holds parts of a run with another input or model, or of one with "
+            "--skip-damaged; pass --overwrite to begin again, or name another file with --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")

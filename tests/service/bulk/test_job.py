@@ -1,5 +1,6 @@
 """Stopped runs go on, and give the same bytes as those that were not stopped."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def source(npy: Path, reading: Reading) -> Source:
 
 
 def _run(out: Path, source: Source, encoder: BulkEncoder, watch: Watch | None = None) -> Job:
-    job = plan(out, source, encoder.model.manifest)
+    job = plan(out, source, encoder)
     run_parts(job, job.missing(), source=source, encoder=encoder, progress=watch or Watch())
     finish(job, encoder.columns)
     return job
@@ -85,9 +86,23 @@ def test_parts_of_other_images_are_not_taken_up(
     np.save(npy, np.zeros((200, 16, 16), np.uint8))
 
     with pytest.raises(InvalidValue, match="parts of a run with another input or model"):
-        plan(out, open_source(npy, reading), encoder.model.manifest)
-    job = plan(out, open_source(npy, reading), encoder.model.manifest, overwrite=True)
+        plan(out, open_source(npy, reading), encoder)
+    job = plan(out, open_source(npy, reading), encoder, overwrite=True)
     assert job.done_images() == 0
+
+
+def test_parts_in_which_damage_was_skipped_are_for_runs_that_skip_it(
+    tmp_path: Path, source: Source, encoder: BulkEncoder
+) -> None:
+    out, skipping = tmp_path / "t.csv", replace(encoder, skip_damaged=True)
+    with pytest.raises(KeyboardInterrupt):
+        _run(out, source, encoder, Watch(stop_after=100))
+    with pytest.raises(KeyboardInterrupt):  # which met no damage before
+        _run(out, source, skipping, Watch(stop_after=1))
+
+    with pytest.raises(InvalidValue, match="or of one with --skip-damaged; pass --overwrite"):
+        plan(out, source, encoder)
+    assert plan(out, source, skipping).done_images() == 64
 
 
 def test_table_that_exists_is_kept(tmp_path: Path, source: Source, encoder: BulkEncoder) -> None:
@@ -95,7 +110,7 @@ def test_table_that_exists_is_kept(tmp_path: Path, source: Source, encoder: Bulk
     out.write_text("precious")
 
     with pytest.raises(InvalidValue, match=r"exists; pass --overwrite, or name another file"):
-        plan(out, source, encoder.model.manifest)
+        plan(out, source, encoder)
     assert out.read_text() == "precious"
 
 
@@ -115,7 +130,7 @@ def test_run_that_finished_no_part_leaves_nothing(
 ) -> None:
     out = tmp_path / "factors" / "t.csv"
     with held(out):
-        plan(out, source, encoder.model.manifest)
+        plan(out, source, encoder)
 
     assert list(out.parent.iterdir()) == []
 
@@ -123,10 +138,10 @@ def test_run_that_finished_no_part_leaves_nothing(
 def test_state_of_a_run_that_finished_no_part_is_in_no_ones_way(
     tmp_path: Path, npy: Path, source: Source, reading: Reading, encoder: BulkEncoder
 ) -> None:
-    plan(tmp_path / "t.csv", source, encoder.model.manifest)  # then killed
+    plan(tmp_path / "t.csv", source, encoder)  # then killed
     np.save(npy, np.zeros((200, 16, 16), np.uint8))
 
-    job = plan(tmp_path / "t.csv", open_source(npy, reading), encoder.model.manifest)
+    job = plan(tmp_path / "t.csv", open_source(npy, reading), encoder)
 
     assert job.total == 200
 

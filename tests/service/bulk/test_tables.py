@@ -1,5 +1,6 @@
 """Columns, parts and the table that they become."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,16 @@ def test_csv_quotes_ids_and_leaves_missing_numbers_empty(tmp_path: Path) -> None
     text = _joined(tmp_path, ".csv").read_text()
 
     assert text == ('id,x,novelty\n0,0.1,50\n"a ""0"", b",,\n1,0.1,50\n"a ""1"", b",,\n')
+
+
+@pytest.mark.parametrize("name", ["a\rb.png", "a\r\nb.png", "a\nb.png", 'a",b.png', " a.png "])
+def test_csv_gives_back_every_id(tmp_path: Path, name: str) -> None:
+    part, table = tmp_path / "0.csv", tmp_path / "table.csv"
+    write_part(part, Rows([name, "b"], np.zeros((2, 2), np.float32)), COLUMNS)
+    join_parts([part], table, COLUMNS)
+
+    with table.open(newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [["id", *COLUMNS], [name, "0", "0"], ["b", "0", "0"]]
 
 
 def test_parquet_keeps_order_and_types_and_says_null_for_missing_numbers(tmp_path: Path) -> None:
