@@ -155,7 +155,7 @@ def _engine_rate(work: Work, seconds: float) -> float:
 
     def loop() -> int:
         done = 0
-        while time.perf_counter() < end:
+        while not done or time.perf_counter() < end:  # one at least, however late it begins
             run(work.request)
             done += len(work.request)
         return done
@@ -170,7 +170,7 @@ def _engine_rate(work: Work, seconds: float) -> float:
 async def _batcher_rate(work: Work, seconds: float) -> float:
     async def client() -> int:
         done = 0
-        while time.perf_counter() < end:
+        while not done or time.perf_counter() < end:
             await work.model.batcher.submit(work.operation, work.request)
             done += len(work.request)
         return done

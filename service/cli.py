@@ -61,8 +61,7 @@ def serve(
     access_log: Annotated[str | None, typer.Option(help=_text("access_log"))] = None,
 ) -> None:
     """Serve the models until a signal comes; `rfvae-serve settings` lists all that can be set."""
-    options = {name: value for name, value in locals().items() if value not in (None, [])}
-    settings = _settings(**options)
+    settings = _settings(**locals())
     from service.listening import AddressError
     from service.run import run  # heavy: not for --help
 
@@ -81,7 +80,7 @@ def check(
     device: DeviceName = None,
 ) -> None:
     """Check a model folder as the service would: manifest, place, hashes, shapes, self-test."""
-    settings = _settings(**({} if device is None else {"device": device}))
+    settings = _settings(device=device)
     configure_logging(settings.log_format, "warning")
     try:
         for line in _check(folder, settings):
@@ -129,8 +128,7 @@ def encode(
 
     Ctrl-C keeps what is done; the same command goes on with it.
     """
-    options = {"model_repository": model_repository, "device": device, "lanes": lanes}
-    settings = _settings(**{name: value for name, value in options.items() if value})
+    settings = _settings(model_repository=model_repository, device=device, lanes=lanes)
     configure_logging(settings.log_format, "warning")
     from service.bulk.command import BulkOptions, encode_all
 
@@ -174,8 +172,7 @@ def bench(
 
     The last line is JSON.
     """
-    options = {"model_repository": model_repository, "device": device, "threads": threads}
-    settings = _settings(**{name: value for name, value in options.items() if value})
+    settings = _settings(model_repository=model_repository, device=device, threads=threads)
     configure_logging(settings.log_format, "warning")
     from service.bench import bench_lines
 
@@ -244,8 +241,10 @@ def _check(folder: Path, settings: Settings) -> Iterator[str]:
 
 
 def _settings(**options: Any) -> Settings:
+    """What was not said, None or an empty list, is left to the environment; 0 was said."""
+    said = {name: value for name, value in options.items() if value not in (None, [])}
     try:
-        return load_settings(**options)
+        return load_settings(**said)
     except SettingsError as error:
         raise _wrong_usage(error) from None
 

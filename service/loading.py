@@ -7,6 +7,7 @@ from service.models.artifact import load_manifest, verify_files
 from service.models.repository import FoundVersion, Verified, pick, require_versions, scan
 from service.models.served import LoadOptions
 from service.models.signature import Signatures, load_signatures
+from service.runtime.sessions import require_built_in, resolve_device
 from service.runtime.tensorrt import default_cache_folder
 from service.runtime.threads import CpuBudget, cpu_budget
 from service.settings import Settings
@@ -69,13 +70,17 @@ def find_version(settings: Settings, name: str | None, version: int | None) -> F
 
 
 def check_repositories(settings: Settings) -> Verified:
-    """Refuse damaged folders before anything starts, so that the error is the only line.
+    """Refuse damaged folders, and a device that cannot be, before anything starts.
+
+    So the error is the only line.
 
     A model goes on with the versions that are sound, as it does when a bad one comes later.
 
     Raises:
+        DeviceUnavailable: this build of ONNX Runtime does not know it.
         ServiceError: a model has no sound version; what is wrong with its highest one.
     """
+    require_built_in(resolve_device(settings.device))
     found = scan(settings.model_repository)
     require_versions(found, settings.model_repository)
     signatures = signatures_of(settings)

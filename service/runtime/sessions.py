@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import onnxruntime as ort
 
@@ -28,6 +28,7 @@ CPU, CUDA, TENSORRT = (
     "CUDAExecutionProvider",
     "TensorrtExecutionProvider",
 )
+_PROVIDERS: Final[dict[Device, str]] = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 NVIDIA_CONTROL = Path("/dev/nvidiactl")
 ERRORS_ONLY = 3
 BAD_GRAPH = {"InvalidGraph", "InvalidProtobuf", "NoSuchFile"}  # errors that no device cures
@@ -111,7 +112,7 @@ def _load_libraries(device: Device) -> str:
     """Load what came as wheels; returns the first complaint, which ONNX Runtime only prints."""
     if device == "cpu":
         return ""
-    _require_built_in(CUDA if device == "cuda" else TENSORRT, device)
+    require_built_in(device)
     load_libraries(*CUDA_WHEELS, CUDA_LIBRARIES)
     with redirect_stdout(io.StringIO()) as printed:
         ort.preload_dlls()  # finds them loaded, or elsewhere, or says what is missing
@@ -149,8 +150,14 @@ def _tensorrt_options(model: Path | bytes, options: SessionOptions) -> dict[str,
     return chosen
 
 
-def _require_built_in(provider: str, device: Device) -> None:
-    available = ort.get_available_providers()
+def require_built_in(device: Device) -> None:
+    """See that this build of ONNX Runtime knows the device; whether the machine has it is another
+    question, which the first session answers.
+
+    Raises:
+        DeviceUnavailable: it does not.
+    """
+    provider, available = _PROVIDERS[device], ort.get_available_providers()
     if provider not in available:
         raise DeviceUnavailable(
             f"`device` is `{device}`, which needs {provider}; this ONNX Runtime build has "

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from service.bench import REQUEST_ROWS
+from service.bench import REQUEST_ROWS, bench_lines
 from service.cli import app
+from service.settings import Settings
 from tests.service.tiny_model import write_tiny_repository
 
 
@@ -57,6 +58,27 @@ def test_bench_refuses(repository: Path, options: list[str], code: int, text: st
 
     assert (exit_code, lines) == (code, [])
     assert text in errors
+
+
+def test_zero_on_the_command_line_wins_over_the_environment(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RFVAE_THREADS", "2")
+
+    options = ("--models", str(repository), "--lanes", "1")
+    _, lines, _ = _bench(*options)
+    _, chosen, _ = _bench(*options, "--threads", "0")
+
+    assert {one["threads"] for one in json.loads(lines[-1])["figures"]} == {2}
+    assert {one["threads"] for one in json.loads(chosen[-1])["figures"]} == {1}
+
+
+def test_bench_measures_even_when_it_comes_too_late(repository: Path) -> None:
+    settings = Settings(model_repository=(repository,), device="cpu")
+
+    *_, last = bench_lines(settings, None, None, lanes=[1], seconds=0)
+
+    assert all(one["engine_rows_s"] > 0 for one in json.loads(last)["figures"])
 
 
 def test_bench_needs_a_model(tmp_path: Path) -> None:

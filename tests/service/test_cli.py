@@ -170,6 +170,17 @@ def test_serve_refuses_a_manifest_of_a_later_format(folder: Path) -> None:
     assert re.fullmatch(r"error: .*has format 3; this service reads up to 2; .*\n", done.stderr)
 
 
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="has CUDA"
+)
+def test_serve_refuses_a_device_that_the_build_lacks(repository: Path) -> None:
+    done = run("serve", "--port", "0", "--models", str(repository), "--device", "cuda")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: `device` is `cuda`, which needs CUDAExecutionProvider")
+    assert done.stderr.count("\n") == 1
+
+
 def test_serve_refuses_a_port_in_use(repository: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import onnxruntime as ort
 import pytest
 
-from service.errors import ArtifactError
+from service.errors import ArtifactError, DeviceUnavailable
 from service.loading import check_repositories, inline_options, load_options
 from service.models.repository import scan
 from service.runtime.threads import CpuBudget
@@ -62,3 +63,13 @@ def test_check_of_the_repositories_refuses_a_model_without_a_sound_version(tmp_p
 
     with pytest.raises(ArtifactError, match=r"unsound/1/encoder.onnx` must have \d+ bytes"):
         check_repositories(Settings(model_repository=(tmp_path,)))
+
+
+def test_check_of_the_repositories_refuses_a_device_that_the_build_lacks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_tiny_model(tmp_path / "tiny" / "1")
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+
+    with pytest.raises(DeviceUnavailable, match="`device` is `cuda`, which needs CUDAExecution"):
+        check_repositories(Settings(model_repository=(tmp_path,), device="cuda"))
