@@ -192,6 +192,7 @@ def _layers(
         in_flight=lambda: in_flight.count,
         queue_rows=lambda: sum(m.batcher.queue_rows for m in batchers.ready_models()),
         queue_bytes=lambda: sum(m.batcher.queue_bytes for m in batchers.ready_models()),
+        reading_wait_s=service.intake.wait_s,
         is_ready=lambda: is_ready(service),
     )
     return in_flight

@@ -188,10 +188,11 @@ class QueueTooLong(QueueFull):
     type = "queue-too-long"
     title = "Queue too long"
 
-    def __init__(self, retry_after_s: float) -> None:
+    def __init__(self, retry_after_s: float, detail: str | None = None) -> None:
         super().__init__(
             retry_after_s,
-            "the queue is too long for the request's deadline at the present rate; retry in "
+            detail
+            or "the queue is too long for the request's deadline at the present rate; retry in "
             f"{retry_after_s:.1f} s, raise `X-Request-Timeout-Ms` or send fewer rows",
         )
 

@@ -14,7 +14,7 @@ from typing import Final, Generic, NamedTuple, ParamSpec, TypeVar
 
 from service.batching.admission import SLOWER_MOST, retry_after_s
 from service.batching.rate import RateMeter
-from service.errors import DeadlineExceeded, QueueFull
+from service.errors import DeadlineExceeded, QueueTooLong
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,7 +66,8 @@ class Intake:
     """First come, first served; one for a process.
 
     A body that would not be read before its deadline, should the rate halve meanwhile, is refused
-    at once. A free thread takes whatever comes, or a wrong rate could never be put right.
+    at once: with 429 if it could be with fewer others before it, else with 504, as in the batcher.
+    A free thread takes whatever comes, or a wrong rate could never be put right.
 
     Args:
         clock: seconds that never go back; called in any thread.
@@ -86,8 +87,8 @@ class Intake:
         """Calls the function in a thread.
 
         Raises:
-            QueueFull: it would not be done before its deadline.
-            DeadlineExceeded: that passed before it was begun.
+            QueueTooLong: it would not be done before its deadline behind what is here.
+            DeadlineExceeded: it would not even alone, or the deadline passed before it was begun.
         """
         self._admit(load)
         job = _Job(load, partial(function, *args, **kwargs))
@@ -95,10 +96,14 @@ class Intake:
         future.add_done_callback(lambda _: self._leave(job))
         return await asyncio.wrap_future(future)
 
-    def retry_after_s(self) -> float:
-        """When all that waits now should have been read, from the measured rates."""
+    def wait_s(self) -> float:
+        """In how many seconds all that is here should have been read, from the measured rates."""
         with self._lock:
-            return retry_after_s(self._ahead_s())
+            return self._ahead_s()
+
+    def retry_after_s(self) -> float:
+        """The same, within what callers are told."""
+        return retry_after_s(self.wait_s())
 
     def close(self) -> None:
         """Lets the threads go once their work ends."""
@@ -109,8 +114,8 @@ class Intake:
         if load.deadline_s is not None and load.deadline_s <= now_s:
             raise DeadlineExceeded()
         with self._lock:
-            if self._n_jobs >= self._threads and self._would_be_late(load, now_s):
-                raise self._full()
+            if self._n_jobs >= self._threads:
+                self._require_time(load, now_s)
             self._n_jobs += 1
             self._kinds[load.kind].amount += load.amount
 
@@ -131,23 +136,31 @@ class Intake:
             self._n_jobs -= 1
             self._kinds[job.load.kind].amount -= job.load.amount
 
-    def _would_be_late(self, load: Load, now_s: float) -> bool:
+    def _require_time(self, load: Load, now_s: float) -> None:
         if load.deadline_s is None:
-            return False
-        own_s = self._kinds[load.kind].seconds_for(load.amount)
-        return now_s + self._ahead_s() * SLOWER_MOST + own_s > load.deadline_s
+            return
+        own_s, left_s = self._kinds[load.kind].seconds_for(load.amount), load.deadline_s - now_s
+        if own_s > left_s:
+            raise DeadlineExceeded(
+                "a large body must be read before the request's deadline, in "
+                f"{left_s:.2g} s; this one takes {own_s:.2g} s at the present rate, even when "
+                "nothing else waits; send smaller pictures, or raise `X-Request-Timeout-Ms`"
+            )
+        ahead_s = self._ahead_s()
+        if ahead_s * SLOWER_MOST + own_s > left_s:
+            raise _too_late(ahead_s)
 
     def _ahead_s(self) -> float:
         """How long all threads together take for what is here."""
         kinds = self._kinds.values()
         return sum(kind.seconds_for(kind.amount) for kind in kinds) / self._threads
 
-    def _full(self) -> QueueFull:
-        ahead_s = self._ahead_s()
-        seconds = retry_after_s(ahead_s)
-        return QueueFull(
-            seconds,
-            "a large body must be read before the request's deadline; got one behind "
-            f"{ahead_s:.1f} s of others; retry in {seconds:.1f} s, send smaller pictures, "
-            "or raise `X-Request-Timeout-Ms`",
-        )
+
+def _too_late(ahead_s: float) -> QueueTooLong:
+    seconds = retry_after_s(ahead_s)
+    return QueueTooLong(
+        seconds,
+        "a large body must be read before the request's deadline; got one behind "
+        f"{ahead_s:.1f} s of others; retry in {seconds:.1f} s, send smaller pictures, "
+        "or raise `X-Request-Timeout-Ms`",
+    )

@@ -253,6 +253,13 @@ def time() -> list[Json]:
             description="Replicas are added by the rows that wait (Kubernetes).",
         ),
         lines(
+            "Large pictures that wait",
+            [target(f"max(rfvae_reading_wait_seconds{{{HERE}}})", "until they are read")],
+            description="Seconds of decoding before the last of them is done; replicas are added "
+            "by it too.",
+            unit="s",
+        ),
+        lines(
             "Rows a batch",
             [
                 target(

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 SUMMED_GAUGES: Final = frozenset(
     ("rfvae_requests_in_flight", "rfvae_queue_rows", "rfvae_queue_bytes", "rfvae_model_lanes")
 )
+LONGEST_GAUGES: Final = frozenset(("rfvae_reading_wait_seconds",))  # one busy process is enough
 COUNTED_BY_EACH: Final = frozenset(("rfvae_model_loads",))  # every process loads every version
 Snapshot = Sequence[Any]  # of name, documentation, type and samples of each family of metrics
 Series = tuple[str, tuple[tuple[str, str], ...]]  # the name of a sample, and its labels
@@ -47,7 +48,7 @@ def merge(snapshots: Iterable[Snapshot]) -> bytes:
 def _rule(family: str, kind: str, sample: str) -> Callable[[float, float], float]:
     if sample.endswith("_created"):
         return min
-    if family in COUNTED_BY_EACH:
+    if family in COUNTED_BY_EACH | LONGEST_GAUGES:
         return max
     if kind != "gauge" or family in SUMMED_GAUGES:
         return _add

@@ -148,19 +148,26 @@ class Metrics:
         self._queue_bytes = Gauge(
             "rfvae_queue_bytes", "Bytes of rows that wait for inference", registry=self._registry
         )
+        self._reading_wait = Gauge(
+            "rfvae_reading_wait_seconds",
+            "Time that reading the large bodies that are here takes, seconds",
+            registry=self._registry,
+        )
 
     def watch(
         self,
         in_flight: Callable[[], float],
         queue_rows: Callable[[], float],
         queue_bytes: Callable[[], float],
+        reading_wait_s: Callable[[], float],
         is_ready: Callable[[], bool],
     ) -> None:
-        """Reads readiness and the three gauges of load from these functions at each scrape."""
+        """Reads readiness and the gauges of load from these functions at each scrape."""
         self._ready.set_function(is_ready)
         self._in_flight.set_function(in_flight)
         self._queue_rows.set_function(queue_rows)
         self._queue_bytes.set_function(queue_bytes)
+        self._reading_wait.set_function(reading_wait_s)
 
     def observe_request(self, record: RequestRecord, duration_s: float) -> None:
         """Counts one finished request."""

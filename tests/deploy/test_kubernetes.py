@@ -179,14 +179,16 @@ def test_keys_component_asks_for_keys_from_a_secret() -> None:
     assert container["name"] == CONTAINER["name"]
 
 
-def test_autoscaler_reads_a_metric_that_is_exported_and_adapted() -> None:
+def test_autoscaler_reads_metrics_that_are_exported_and_adapted() -> None:
     metrics = _read("base/horizontalpodautoscaler.yaml")["spec"]["metrics"]
-    name = metrics[0]["pods"]["metric"]["name"]
-    (rule,) = _read("monitoring/adapter-values.yaml")["rules"]["custom"]
+    names = [metric["pods"]["metric"]["name"] for metric in metrics if metric["type"] == "Pods"]
+    rules = _read("monitoring/adapter-values.yaml")["rules"]["custom"]
 
-    assert name in labels_of()
-    assert rule["name"]["as"] == name
-    assert rule["seriesQuery"].startswith(f"{name}{{")
+    assert names == ["rfvae_queue_rows", "rfvae_reading_wait_seconds"]
+    assert set(names) <= set(labels_of())
+    assert [rule["name"]["as"] for rule in rules] == names
+    for name, rule in zip(names, rules, strict=True):
+        assert rule["seriesQuery"].startswith(f"{name}{{")
 
 
 def test_autoscaler_keeps_more_pods_than_a_disruption_may_take() -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.errors import DeadlineExceeded, QueueFull
+from service.errors import DeadlineExceeded, QueueTooLong
 from service.intake import GUESSED_PER_S, Intake, Load
 
 WAIT_S = 30
@@ -89,7 +89,7 @@ async def test_intake_refuses_what_would_be_late_at_half_the_rate(bench: Bench) 
     held = await bench.hold()
     taken = bench.start("taken", within_s=3.01)
     await _turn()
-    with pytest.raises(QueueFull) as refused:
+    with pytest.raises(QueueTooLong) as refused:
         await bench.start("refused", within_s=4.99)
     bench.opened.set()
 
@@ -101,9 +101,24 @@ async def test_intake_refuses_what_would_be_late_at_half_the_rate(bench: Bench) 
     )
 
 
+async def test_intake_refuses_for_good_what_alone_would_be_late(bench: Bench) -> None:
+    held = await bench.hold(guessed_s=0.01)
+    with pytest.raises(DeadlineExceeded) as refused:
+        await bench.start("refused", guessed_s=1.7, within_s=1.5)
+    bench.opened.set()
+    await held
+
+    assert refused.value.detail == (
+        "a large body must be read before the request's deadline, in 1.5 s; this one takes 1.7 s "
+        "at the present rate, even when nothing else waits; send smaller pictures, or raise "
+        "`X-Request-Timeout-Ms`"
+    )
+    assert await bench.start("taken", guessed_s=1.7, within_s=1.5) == "taken"  # a thread is free
+
+
 async def test_intake_takes_the_same_again_once_its_hint_has_passed(bench: Bench) -> None:
     held = await bench.hold()
-    with pytest.raises(QueueFull) as refused:
+    with pytest.raises(QueueTooLong) as refused:
         await bench.start("again", within_s=2)
     bench.now_s += refused.value.retry_after_s
     bench.opened.set()
@@ -117,11 +132,12 @@ async def test_intake_measures_its_rate(bench: Bench) -> None:
     held = await bench.hold(guessed_s=1000)
     taken = bench.start("taken", guessed_s=1000, within_s=4)
     await _turn()
-    hint_s = bench.intake.retry_after_s()
+    wait_s, hint_s = bench.intake.wait_s(), bench.intake.retry_after_s()
     bench.opened.set()
 
     assert await asyncio.gather(held, taken) == ["held", "taken"]
-    assert hint_s == pytest.approx(2, rel=0.1)
+    assert wait_s == hint_s == pytest.approx(2, rel=0.1)
+    assert bench.intake.wait_s() == 0
 
 
 async def test_intake_does_not_learn_its_rate_from_damaged_bodies(bench: Bench) -> None:
@@ -178,7 +194,7 @@ async def test_intake_skips_what_has_expired(bench: Bench) -> None:
 async def test_intake_frees_the_place_of_a_caller_that_left(bench: Bench) -> None:
     held, left = await bench.hold(), bench.start("left")
     await _turn()
-    with pytest.raises(QueueFull):
+    with pytest.raises(QueueTooLong):
         await bench.start("early", within_s=4)
     left.cancel()
     await _turn()
@@ -197,7 +213,7 @@ async def test_intake_counts_what_is_read_for_nobody_until_the_thread_is_free(
     held = await bench.hold()
     held.cancel()
     await _turn()
-    with pytest.raises(QueueFull):
+    with pytest.raises(QueueTooLong):
         await bench.start("refused", within_s=2)
     bench.opened.set()
 

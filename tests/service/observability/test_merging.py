@@ -70,6 +70,7 @@ def test_one_process_is_rendered_as_it_is() -> None:
         ("rfvae_requests_in_flight", "7.0"),
         ("rfvae_queue_rows", "70.0"),
         ("rfvae_queue_bytes", "700.0"),
+        ("rfvae_reading_wait_seconds", "0.4"),
         ('rfvae_model_loads_total{model="tiny",outcome="loaded"}', "1.0"),
         ("rfvae_batch_rows_sum", "24.0"),
     ],
@@ -80,7 +81,11 @@ def test_load_is_summed_and_what_each_process_says_of_the_models_is_not(
     first, second = _process([]), _process([])
     for metrics, load in ((first, 3), (second, 4)):
         metrics.watch(  # type: ignore[misc]
-            lambda n=load: n, lambda n=load: 10 * n, lambda n=load: 100 * n, lambda: True
+            in_flight=lambda n=load: n,
+            queue_rows=lambda n=load: 10 * n,
+            queue_bytes=lambda n=load: 100 * n,
+            reading_wait_s=lambda n=load: n / 10,
+            is_ready=lambda: True,
         )
         metrics.models.observe_loads(loaded=["tiny"], refused=[])
         metrics.batch_finished(BatchStats("encode", 12, 16, 1, 0.1))
@@ -92,7 +97,7 @@ def test_load_is_summed_and_what_each_process_says_of_the_models_is_not(
 def test_the_service_is_ready_when_every_process_is(second_is_ready: bool, value: str) -> None:
     processes = [_process([]), _process([])]
     for metrics, is_ready in zip(processes, (True, second_is_ready), strict=True):
-        metrics.watch(lambda: 0, lambda: 0, lambda: 0, lambda ready=is_ready: ready)  # type: ignore[misc]
+        metrics.watch(lambda: 0, lambda: 0, lambda: 0, lambda: 0, lambda ready=is_ready: ready)  # type: ignore[misc]
 
     assert f"rfvae_ready {value}" in _lines(merge(one.snapshot() for one in processes))
 

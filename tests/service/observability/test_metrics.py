@@ -113,6 +113,7 @@ def test_metrics_read_readiness_and_load_at_each_scrape() -> None:
         in_flight=lambda: 3,
         queue_rows=lambda: 40,
         queue_bytes=lambda: 5000,
+        reading_wait_s=lambda: 1.5,
         is_ready=lambda: True,
     )
 
@@ -121,6 +122,7 @@ def test_metrics_read_readiness_and_load_at_each_scrape() -> None:
     assert samples["rfvae_requests_in_flight", ()] == 3
     assert samples["rfvae_queue_rows", ()] == 40
     assert samples["rfvae_queue_bytes", ()] == 5000
+    assert samples["rfvae_reading_wait_seconds", ()] == 1.5
 
 
 def test_outcome_of_every_status_is_in_the_closed_set() -> None:
