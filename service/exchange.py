@@ -13,14 +13,10 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from service.errors import ServiceError
-from service.refusals import parts_of
-
 Message = Any
 WHOLE_MOST_BYTES: Final = 64 * 1024  # longer ones are not copied
 LONGEST_KEPT_URL: Final = 256
 _BODILESS: Final = frozenset((204, 304))
-_CUT_OFF: Final = "the service ended before this answer was ready; send the request again"
 
 
 class Exchange(RequestResponseCycle):
@@ -41,13 +37,6 @@ class Exchange(RequestResponseCycle):
                 return
             await super().send(start)
         await super().send(message)
-
-    async def send_500_response(self) -> None:
-        """Called by uvicorn for a request that is cut off at the end of the grace time."""
-        error = ServiceError(_CUT_OFF)
-        headers, body = parts_of(error, self.scope)
-        await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
 
     async def receive(self) -> Any:
         """As ASGI says; a body that is here already is handed over without a look at events."""

@@ -13,19 +13,11 @@ from service.observability.record import RECORD, record_of
 MAX_HEAD_BYTES: Final = 64 * 1024
 RETRY_AFTER_S: Final = 1.0
 
-Header = tuple[bytes, bytes]
 Facts = Mapping[str, object]  # an ASGI scope
 
 
 def answer_to(error: ServiceError, scope: Facts | None = None) -> bytes:
-    """The bytes of a whole answer after which the connection ends; arguments as `parts_of` has."""
-    headers, body = parts_of(error, scope)
-    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-    return STATUS_LINE[error.status] + lines + b"\r\n" + body
-
-
-def parts_of(error: ServiceError, scope: Facts | None) -> tuple[list[Header], bytes]:
-    """Headers and body of an answer after which the connection ends.
+    """The bytes of a whole answer after which the connection ends.
 
     Args:
         scope: of the request under way, whose id the answer has; None if there is none.
@@ -41,7 +33,8 @@ def parts_of(error: ServiceError, scope: Facts | None) -> tuple[list[Header], by
         (b"connection", b"close"),
         *problem_headers(error),
     ]
-    return headers, body
+    lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+    return STATUS_LINE[error.status] + lines + b"\r\n" + body
 
 
 def too_many(max_connections: int) -> QueueFull:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.call import Service
 from service.connection import Connection, ConnectionLimits
@@ -36,7 +36,7 @@ class Server(uvicorn.Server):
         protocol: Any = partial(Connection, limits=limits)  # uvicorn does no more than call it
         super().__init__(
             uvicorn.Config(
-                app,
+                partial(_until_cut_off, app),
                 loop="uvloop",
                 http=protocol,
                 ws="none",
@@ -93,6 +93,15 @@ class Server(uvicorn.Server):
         """Ends once all that was fed is taken in."""
         await asyncio.gather(*self._coming)
         await super().shutdown(sockets)
+
+
+async def _until_cut_off(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """A request that uvicorn cancels has its answer by then; uvicorn would log a trace of it."""
+    try:
+        await app(scope, receive, send)
+    except asyncio.CancelledError:
+        if scope["type"] != "http":
+            raise
 
 
 def _affordable(max_connections: int) -> int:

@@ -1,5 +1,6 @@
 """Turns every error into one `application/problem+json` answer (RFC 9457); hides all the rest."""
 
+import asyncio
 import logging
 import math
 from typing import Final
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import (
     ClientGone,
+    Draining,
     InferenceFailed,
     MethodNotAllowed,
     NotFound,
@@ -24,6 +26,7 @@ PROBLEM_JSON: Final = "application/problem+json"
 OIP_PATH: Final = "/v2"
 TYPE_PREFIX: Final = "urn:rfvae:problem:"
 _LONGEST_REASON: Final = 300
+_CUT_OFF: Final = "the service ended before this answer was ready; send the request again"
 _HIDDEN_DETAIL: Final = "the service failed on this request; the log has more under its request id"
 
 
@@ -45,6 +48,9 @@ class Problems:
             await _answer(error, scope, send)
         except HTTPException as error:
             await _answer(_from_router(error, scope), scope, send)
+        except asyncio.CancelledError:  # by the server, at the end of the grace time
+            await _answer(Draining(_CUT_OFF), scope, send)
+            raise
         except Exception as error:
             _log_failure(record_of(scope), error)
             await _answer(ServiceError(_HIDDEN_DETAIL), scope, send)

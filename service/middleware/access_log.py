@@ -11,7 +11,7 @@ from service.observability.metrics import Metrics, outcome_of
 from service.observability.record import RequestRecord, record_of
 
 AccessLogChoice = Literal["all", "errors", "none"]
-_UNFINISHED = 499  # nobody got an answer: the client left, or the grace time was over
+_UNFINISHED = 499  # nobody got an answer
 
 
 class AccessLog:

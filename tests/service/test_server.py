@@ -126,12 +126,16 @@ def test_server_cuts_off_what_is_left_after_the_grace_time(repository: Path) -> 
         code, errors = server.wait()
 
     problem = json.loads(body)
-    assert head.startswith(b"HTTP/1.1 500")
+    assert head.startswith(b"HTTP/1.1 503")
+    assert problem["type"] == "urn:rfvae:problem:draining"
     assert b"content-type: application/problem+json" in head
     assert b"\r\nx-request-id: " + problem["request_id"].encode() in head
     assert problem["detail"].startswith("the service ended before this answer was ready")
     assert code == 0
     assert "timeout graceful shutdown exceeded" in errors
+    *_, line = [json.loads(line) for line in errors.splitlines() if '"event":"request"' in line]
+    assert (line["status"], line["outcome"], line["problem"]) == (503, "unavailable", "draining")
+    assert "Traceback" not in errors
 
 
 def test_server_is_not_ready_while_it_waits_for_balancers(repository: Path) -> None:

@@ -1,5 +1,6 @@
 """Errors as problem+json: stable types, no text of other exceptions."""
 
+import asyncio
 import json
 import logging
 from typing import Any
@@ -59,6 +60,26 @@ async def test_problems_hide_the_text_of_a_failure_and_log_it(
     logged = caplog.records[-1]
     assert logged.fields == {"request_id": "abc", "operation": "other"}  # type: ignore[attr-defined]
     assert "secret path" in caplog.text
+
+
+async def test_problems_answer_a_request_that_is_cut_off_and_let_it_end() -> None:
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(30)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    layers = RequestId(AccessLog(Problems(app), metrics=Metrics(), choice="none"))
+    task = asyncio.create_task(layers(http_scope(), app, send))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert sent[0]["status"] == 503
+    assert json.loads(sent[1]["body"])["type"] == "urn:rfvae:problem:draining"
 
 
 async def test_problems_answer_an_unknown_path() -> None:
