@@ -85,6 +85,8 @@ class Connection(HttpToolsProtocol):
         self._idle_timer: asyncio.TimerHandle | None = None
         self._idle_since_s = 0.0
         self._unread_bytes = 0
+        self._arrived_bytes = 0  # what is being read just now
+        self._head_bytes = 0  # of the last head that came with much
         self._unclaimed_bytes = 0  # received since the last head, piece of a body, or end of one
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -105,9 +107,13 @@ class Connection(HttpToolsProtocol):
             return
         before = self.cycle
         body_bytes = len(before.body) if before is not None and before.more_body else None
+        self._arrived_bytes = len(data)
         try:
             self._parse(data)
         except httptools.HttpParserError:
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(too_large(self._head_bytes), "head_too_large")
+                return
             self.logger.warning("Invalid HTTP request received.")
             self._refuse(MalformedInput(_NO_HTTP), "malformed")
             return
@@ -167,6 +173,8 @@ class Connection(HttpToolsProtocol):
         """Starts the request; uvicorn's own also thinks of web sockets and of other limits."""
         if self.parser.should_upgrade():  # it comes again, without the offer
             return
+        if self._unclaimed_bytes + self._arrived_bytes > MAX_HEAD_BYTES:  # it may be the body's
+            self._require_short_head()
         self._unclaimed_bytes = 0
         self._limits.idle.pop(self, None)
         scope, http_version = self.scope, self.parser.get_http_version()
@@ -193,6 +201,14 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
         self.headers = []  # the body's trailers must not become headers of the request
+
+    def _require_short_head(self) -> None:
+        """Ends the parsing of a head that is whole and too long."""
+        line_bytes = len(self.url) + len(b"POST  HTTP/1.1\r\n\r\n")
+        fields = (len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
+        self._head_bytes = line_bytes + sum(fields)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise httptools.HttpParserError
 
     def on_body(self, body: bytes) -> None:
         """Keeps a piece of the body as it is if the application has taken those before it."""

@@ -47,10 +47,10 @@ def too_many(max_connections: int) -> QueueFull:
 
 
 def too_large(received_bytes: int) -> HeadTooLarge:
-    """A head that does not end."""
+    """A head that is too long, or does not end."""
     return HeadTooLarge(
-        f"the head of a request may have {MAX_HEAD_BYTES} bytes; got {received_bytes} and no end; "
-        "send shorter headers"
+        f"the head of a request may have {MAX_HEAD_BYTES} bytes; got {received_bytes}; send "
+        "shorter headers"
     )
 
 

@@ -149,6 +149,23 @@ def test_connection_answers_431_to_an_endless_head() -> None:
     run(test)
 
 
+@pytest.mark.parametrize(
+    ("name_bytes", "status"), [(60_000, b"200"), (66_000, b"431"), (400_000, b"431")]
+)
+def test_connection_limits_a_head_that_comes_at_once(name_bytes: int, status: bytes) -> None:
+    body = b"y" * 100_000  # which is none of the head's
+    head = b"POST / HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: 100000\r\n"
+
+    async def test() -> None:
+        async with serve_app(echo) as live:
+            client = await live.connect()
+            await client.send(head + b"X: %s\r\n\r\n" % (b"x" * name_bytes) + body)
+            assert (await client.read_all()).startswith(b"HTTP/1.1 " + status)
+            assert live.refused == (["head_too_large"] if status == b"431" else [])
+
+    run(test)
+
+
 def test_connection_answers_431_to_endless_trailers() -> None:
     async def test() -> None:
         async with serve_app(echo) as live:
