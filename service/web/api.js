@@ -16,8 +16,26 @@ export class Later extends Error {
   }
 }
 
-export const hasKey = () => sessionStorage.getItem(KEY) !== null;
-export const keepKey = (key) => sessionStorage.setItem(KEY, key);
+let key = readKey();
+
+export const hasKey = () => key !== null;
+
+export function keepKey(given) {
+  key = given;
+  try {
+    sessionStorage.setItem(KEY, given);
+  } catch {
+    // storage is switched off: the key lasts as long as the page
+  }
+}
+
+function readKey() {
+  try {
+    return sessionStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
+}
 
 export const listModels = () => json("models");
 export const showModel = (name) => json(`models/${encodeURIComponent(name)}`);
@@ -55,7 +73,7 @@ async function grid(path, options) {
 
 async function ask(path, options = {}, accept) {
   const headers = { ...options.headers, Accept: accept };
-  if (hasKey()) headers.Authorization = `Bearer ${sessionStorage.getItem(KEY)}`;
+  if (hasKey()) headers.Authorization = `Bearer ${key}`;
   const started = performance.now();
   let answer;
   try {

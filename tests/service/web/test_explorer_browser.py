@@ -66,8 +66,11 @@ def open_page(browser: Browser, server: ServerProcess) -> Iterator[Open]:
     context.set_default_timeout(WAIT_MS)
     context.on("weberror", lambda error: errors.append(str(error.error)))
 
-    def open_it(address: str = "", *, n_strips: int = 2, url: str = server.url) -> Page:
+    def open_it(
+        address: str = "", *, n_strips: int = 2, url: str = server.url, script: str = ""
+    ) -> Page:
         page = context.new_page()
+        page.add_init_script(script)
         page.goto(f"{url}/{address}")
         if n_strips:
             expect(page.locator(".strip canvas")).to_have_count(n_strips, timeout=WAIT_MS)
@@ -301,6 +304,18 @@ def test_page_asks_for_a_key_and_takes_the_right_one(open_page: Open, models: Pa
 
         expect(page.locator(".strip canvas")).to_have_count(2, timeout=WAIT_MS)
         expect(page.locator(".notice")).to_have_count(0)
+
+
+def test_page_works_where_the_browser_denies_storage(open_page: Open, models: Path) -> None:
+    deny = """for (const name of ["localStorage", "sessionStorage"]) {
+        Object.defineProperty(window, name, { get() { throw new DOMException("denied"); } });
+    }"""
+    with serve(models, RFVAE_AUTH="on", RFVAE_API_KEY_HASHES=HASH, **SILENT) as guarded:
+        page = open_page("", url=guarded.url, n_strips=0, script=deny)
+        page.get_by_label("API key").fill(KEY)
+        page.get_by_role("button", name="Use it").click()
+
+        expect(page.locator(".strip canvas")).to_have_count(2, timeout=WAIT_MS)
 
 
 @pytest.mark.parametrize("width", [1280, 800, 390])
