@@ -117,6 +117,7 @@ class _Leader:
         self._early = early
         self._peers: list[Peer] = []
         self._given = [0] * (1 + len(others))
+        self._last_given = [0] * (1 + len(others))  # which of all connections was its last one
         self._settled: set[int] = set()
         self._draining = False
         self._stopped = False
@@ -175,14 +176,21 @@ class _Leader:
 
     def _hand_over(self, connection: socket.socket) -> None:
         with connection:
-            for peer in sorted(self._peers, key=self._n_connections):
+            for peer in sorted(self._peers, key=self._load):
                 if peer.give(connection):
                     self._given[peer.number] += 1
+                    self._last_given[peer.number] = sum(self._given)
                     return
         log_event(logging.WARNING, "connection_dropped", reason="no process takes connections")
 
-    def _n_connections(self, peer: Peer) -> int:
-        return self._given[peer.number] - self._closed[peer.number]
+    def _load(self, peer: Peer) -> tuple[int, int]:
+        """Its connections; of those that have as many, the one that was given none for longest.
+
+        A process counts the end of a connection when it comes to it, so that many that leave and
+        come back at once may be spread unevenly.
+        """
+        number = peer.number
+        return self._given[number] - self._closed[number], self._last_given[number]
 
     def _tell(self, command: bytes) -> None:
         for peer in self._peers:

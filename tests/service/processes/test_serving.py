@@ -106,6 +106,17 @@ def test_connections_go_to_the_process_with_the_fewest(server: ServerProcess) ->
     assert later == [first[0]] * 2
 
 
+def test_connections_for_one_request_each_go_to_all_processes_in_turn(
+    server: ServerProcess,
+) -> None:
+    names = []
+    for _ in range(9):
+        with httpx.Client() as client:
+            names.append(_process_of(client, server))
+
+    assert sorted(Counter(names).values()) == [3, 3, 3]
+
+
 def test_any_process_gives_the_counts_of_all(server: ServerProcess) -> None:
     with ExitStack() as stack:
         clients = [stack.enter_context(httpx.Client()) for _ in range(3)]
