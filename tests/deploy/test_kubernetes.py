@@ -44,20 +44,44 @@ def _built(overlay: str) -> list[Manifest]:
     pytest.skip("needs `kustomize` or `kubectl`")
 
 
-@pytest.mark.parametrize("overlay", ["cpu", "gpu"])
-def test_overlay_fits_the_schemas(overlay: str) -> None:
-    built = [one for one in _built(overlay) if one["kind"] not in NOT_OF_KUBERNETES]
+ALONE = {
+    *("Namespace", "Deployment", "Service", "HorizontalPodAutoscaler"),
+    *("PodDisruptionBudget", "NetworkPolicy"),
+}
 
-    assert {one["kind"] for one in built} == {
-        *("Namespace", "Deployment", "Service", "HorizontalPodAutoscaler"),
-        *("PodDisruptionBudget", "NetworkPolicy", "PersistentVolumeClaim"),
-    }
+
+@pytest.mark.parametrize(
+    ("overlay", "kinds"),
+    [
+        ("cpu", ALONE),
+        ("gpu", ALONE),
+        ("full", ALONE | {"PersistentVolumeClaim"} | NOT_OF_KUBERNETES),
+    ],
+)
+def test_overlay_fits_the_schemas(overlay: str, kinds: set[str]) -> None:
+    built = _built(overlay)
+
+    assert {one["kind"] for one in built} == kinds
     for manifest in built:
-        kubernetes_validate.validate(manifest, VERSION, strict=True)
+        if manifest["kind"] not in NOT_OF_KUBERNETES:
+            kubernetes_validate.validate(manifest, VERSION, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("overlay", "repository"), [("cpu", None), ("gpu", None), ("full", "/models")]
+)
+def test_overlay_takes_models_from_the_image_unless_a_volume_has_them(
+    overlay: str, repository: str | None
+) -> None:
+    (deployment,) = [one for one in _built(overlay) if one["kind"] == "Deployment"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    variables = {one["name"]: one["value"] for one in container["env"]}
+
+    assert variables.get("RFVAE_MODEL_REPOSITORY") == repository
 
 
 def test_overlay_gives_every_selector_the_labels_of_the_pods() -> None:
-    built = {one["kind"]: one["spec"] for one in _built("cpu") if "spec" in one}
+    built = {one["kind"]: one["spec"] for one in _built("full") if "spec" in one}
     labels = built["Deployment"]["template"]["metadata"]["labels"]
 
     assert labels
@@ -179,9 +203,14 @@ def test_keys_component_asks_for_keys_from_a_secret() -> None:
     assert container["name"] == CONTAINER["name"]
 
 
+def _scaled_by(overlay: str) -> list[str]:
+    (scaler,) = [one for one in _built(overlay) if one["kind"] == "HorizontalPodAutoscaler"]
+    metrics = [metric[metric["type"].lower()] for metric in scaler["spec"]["metrics"]]
+    return [one["name"] if "name" in one else one["metric"]["name"] for one in metrics]
+
+
 def test_autoscaler_reads_metrics_that_are_exported_and_adapted() -> None:
-    metrics = _read("base/horizontalpodautoscaler.yaml")["spec"]["metrics"]
-    names = [metric["pods"]["metric"]["name"] for metric in metrics if metric["type"] == "Pods"]
+    *names, _ = _scaled_by("full")
     rules = _read("monitoring/adapter-values.yaml")["rules"]["custom"]
 
     assert names == ["rfvae_queue_rows", "rfvae_reading_wait_seconds"]
@@ -189,6 +218,11 @@ def test_autoscaler_reads_metrics_that_are_exported_and_adapted() -> None:
     assert [rule["name"]["as"] for rule in rules] == names
     for name, rule in zip(names, rules, strict=True):
         assert rule["seriesQuery"].startswith(f"{name}{{")
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "gpu"])
+def test_autoscaler_needs_no_adapter_where_there_is_no_monitoring(overlay: str) -> None:
+    assert _scaled_by(overlay) == ["cpu"]
 
 
 def test_autoscaler_keeps_more_pods_than_a_disruption_may_take() -> None:
