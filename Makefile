@@ -16,8 +16,10 @@ ORT := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
+# A half-made environment would be taken for a whole one the next time.
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'This needs Python 3.11 or later; got '"$$($(PYTHON) --version)"'; name one: make PYTHON=python3.12 ...'; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 .make/serve: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing the service ($(ORT) build of ONNX Runtime) into $(VENV) ..."
