@@ -41,11 +41,13 @@ def prune_run(run: TrainedRun) -> tuple[TrainedRun, str]:
     report = _prune_report(run.report, kept, elbo=after.elbo)
     loaded: LoadedRun = replace(run.loaded, vae=vae, relevance=run.loaded.relevance[kept])
     losses = [float((-one.elbo - one.kl.sum(dim=1)).mean()) for one in (before, after)]
+    sample = "image" if run.vectors is None else "row"
     sentence = (
         f"Pruned: of {len(means)} latent dimensions only the {len(kept)} relevant ones are left, "
-        "numbered anew; the others are fixed at their mean over the training images. The "
-        f"reconstruction loss goes from {losses[0]:.2f} to {losses[1]:.2f} nats per image. Votes, "
-        "sensitivity, the words for each sweep, scores and pictures are those of the model before."
+        f"numbered anew; the others are fixed at their mean over the training {sample}s. The "
+        f"reconstruction loss goes from {losses[0]:.2f} to {losses[1]:.2f} nats per {sample}. "
+        "Votes, sensitivity, the words for each sweep, scores and pictures are those of the model "
+        "before."
     )
     return replace(run, loaded=loaded, report=report, is_pruned=True), sentence
 

@@ -20,7 +20,7 @@ def test_prune_run_numbers_the_relevant_dimensions_anew_and_keeps_their_names(
     assert pruned.report["relevant_dims"] == [0, 1]
     assert pruned.vae.latent_dim == 2
     assert "of 4 latent dimensions only the 2 relevant ones are left" in sentence
-    assert "The reconstruction loss goes from " in sentence
+    assert "at their mean over the training images. The reconstruction loss goes from " in sentence
 
 
 def test_prune_run_takes_the_elbo_of_the_smaller_model(run: TrainedRun) -> None:

@@ -132,7 +132,8 @@ def test_reduced_models_of_rows_load_and_stay_close(
     vector_run: TrainedRun, vectors: Exported, tmp_path: Path, request_form: dict[str, str]
 ) -> None:
     request = Request(tmp_path / "models", max_error_percent=30, **request_form)  # type: ignore[arg-type]
-    reduced = _load(export_run(vector_run, request).folder)
+    folder = export_run(vector_run, request).folder
+    reduced = _load(folder)
     full = _load(vectors.folder)
     rows = make_table()[:64].astype(np.float32)
     mu = full.engine.encode(rows)[0][:, full.space.relevant_dims]
@@ -140,6 +141,9 @@ def test_reduced_models_of_rows_load_and_stay_close(
     assert found.shape == mu.shape
     limit = 1e-5 if "pruned" in request_form else 0.3
     assert np.abs(found - mu).max() < limit
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "training images" not in card
+    assert "per image" not in card
 
 
 def test_cost_of_a_small_set_is_measured_on_rows_that_did_not_calibrate(
