@@ -106,6 +106,9 @@ def _panel(figure: Figure, run: Result, place: int, *, highest: float, height: i
     if place == 0:
         upper.set_ylabel("mean KL (nats)", color=INK, fontsize=9)
         lower.set_ylabel("relevance", color=INK, fontsize=9)
+    else:  # the scales are those of the first panel
+        upper.tick_params(axis="y", which="both", labelleft=False)
+        lower.tick_params(axis="y", labelleft=False)
     upper.set_xticks([])
     if len(set(run["relevance"])) == 1:
         lower.annotate("no gate", (1, 1.02), xycoords="axes fraction", ha="right", **_NOTE)

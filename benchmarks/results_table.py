@@ -29,10 +29,11 @@ README_HEADER = (
 )
 LEGEND = f"""\
 Relevant dimensions as `rfvae-train report` decides them (active ones for methods without a gate),
-each with the factor that it answers to. I, II: the two vote metrics, the paper's way (constant
-dimensions, such as those that RF-VAE closed, get no vote); *robust*:
-scored on held-out votes, dead dimensions masked; *relevant only*: the same over the relevant
-dimensions. DCI with a random forest over all images, up to 250,000, as the authors do
+each with the factor that Metric II's votes give it: two that share a circle may get two, and
+*shape* of dSprites is one of the two for orientation, on whose radius it lies. I, II: the two vote
+metrics, the paper's way (constant dimensions, such as those that RF-VAE closed, get no vote);
+*robust*: scored on held-out votes, dead dimensions masked; *relevant only*: the same over the
+relevant dimensions. DCI with a random forest over all images, up to 250,000, as the authors do
 ({MARK.strip()}: over {FEW_IMAGES:,}, which makes it look worse): disentanglement / completeness /
 error, the last better when low. MIG: mutual information gap. rec.: nats an image, better when low.
 In italics what was published: {SOURCE}. Intervals, KL by dimension, traversals and one command a
