@@ -138,6 +138,8 @@ def _looks_like_vectors(rows: Any) -> bool:
         return False
     side = round(rows.shape[1] ** 0.5)
     sample = np.asarray(rows[:PROBES])
+    if sample.dtype.kind not in "biuf":
+        return False  # which is said where it is read
     return side**2 != rows.shape[1] or side < 8 or float(sample.min()) < 0
 
 

@@ -68,7 +68,7 @@ def compare_runs(
     with console.status("Matching"):
         comparison = compare_codes(
             runs,
-            factors=_known_factors(whole, indices),
+            factors=_known_factors(sources, indices),
             matching=matching,
             seed=seed,
         )
@@ -134,11 +134,13 @@ def _open_all(runs: Sequence[LoadedRun]) -> list[ImageSource]:
     return sources
 
 
-def _known_factors(source: ImageSource, indices: torch.Tensor) -> KnownFactors | None:
-    if source.factors is None:
+def _known_factors(sources: Sequence[ImageSource], indices: torch.Tensor) -> KnownFactors | None:
+    """Those of the first run that has any: all runs are of the same images."""
+    known = (factors for one in sources if (factors := whole_source(one).factors) is not None)
+    factors = next(known, None)
+    if factors is None:
         return None
-    classes = source.factors.factors_of(indices).numpy()
-    return KnownFactors(source.factors.factor_names, classes)
+    return KnownFactors(factors.factor_names, factors.factors_of(indices).numpy())
 
 
 def _facts(run: LoadedRun) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from training.metrics import (
     one_factor_varied_score,
     one_factor_varied_score_on_grid,
 )
+from training.metrics.inputs import varying_factors
 from training.metrics.samplers import NoSuchRows
 from training.report import open_run_images, relevant_dims_of_run, write_json
 from training.run_folder import FORMAT_VERSION
@@ -46,6 +47,7 @@ TITLES = {
     "factor_vae_score": "Metric I: one factor fixed (factor_vae_score)",
     "one_factor_varied_score": "Metric II: one factor varied (one_factor_varied_score)",
 }
+LEAST_IMAGES = 10
 SAMPLE_IMAGES = 10_000  # for MIG and reconstructions
 # The authors regress on every image, and their deep trees fit noise on fewer: with 10,000 of the
 # 245,760 images of Oval-dSprites the same codes have a D of .85 in place of .90.
@@ -143,7 +145,8 @@ class _Ways:
         """The metric on the grid behind the images, or on a table of them."""
         if isinstance(self.factors, GroundTruth):
             return partial(GRID_METRICS[name], self.means, self.factors.factor_sizes)
-        indices = sample_indices(self.factors.n_images, SAMPLE_IMAGES, seed=self.seed)
+        # As many as are encoded anyway: few rows leave few pairs that differ in one factor alone.
+        indices = sample_indices(self.factors.n_images, DCI_IMAGES, seed=self.seed)
         classes = self.factors.factors_of(indices).numpy()
         return partial(TABLE_METRICS[name], self.means(indices.numpy()), classes)
 
@@ -154,7 +157,19 @@ def _require_factors(source: ImageSource) -> Factors:
             f"evaluation compares dimensions with known factors and `{source.name}` comes without "
             "any; `rfvae-train report` says which dimensions are relevant without them"
         )
-    return source.factors
+    factors = source.factors
+    if factors.n_images < LEAST_IMAGES:
+        raise DataError(
+            f"evaluation needs {LEAST_IMAGES} images at least, as scores are learned on some and "
+            f"tested on others; `{source.name}` has {factors.n_images} with factors"
+        )
+    indices = sample_indices(factors.n_images, SAMPLE_IMAGES, seed=0)
+    if not varying_factors(factors.factors_of(indices).numpy()).size:
+        raise DataError(
+            f"evaluation needs a factor that varies; `{source.name}` has one value each for "
+            f"{', '.join(factors.factor_names)}"
+        )
+    return factors
 
 
 def _further_metrics(
@@ -265,11 +280,11 @@ def _print(
 def _summary(votes: dict[str, dict[str, VoteResult]]) -> Table:
     caption = "with 95 % intervals; held out: other votes than those that teach, dead dims masked"
     table = Table(box=box.SIMPLE_HEAD, caption=caption)
-    table.add_column("")
+    table.add_column("Metric")
     for heading in ("paper's way", "held out", "held out, relevant dims"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, results in votes.items():
-        short = TITLES[name].partition(":")[0]
+        short = TITLES[name].partition(":")[0].removeprefix("Metric ")
         table.add_row(short, *(_cell(result) for result in results.values()))
     return table
 

@@ -123,7 +123,7 @@ def _compare_parts(
         for source in (train, held_out)
     ]
     return {
-        "n_images": held_out.n_images,
+        "n_images": len(samples[1].indices),
         "elbo": float(samples[1].elbo.mean()),
         "elbo_training": float(samples[0].elbo.mean()),
     }

@@ -1,8 +1,10 @@
 import io
 import json
 
+import numpy as np
 import pytest
 from rich.console import Console
+from sklearn.datasets import load_digits
 
 from training.cli import main
 from training.compare import compare_runs
@@ -58,6 +60,27 @@ def test_compare_writes_its_findings_and_pictures(runs, tmp_path):
     assert "found in" in shown
     assert "scale: found in " in shown
     assert f"written: {out / 'matches.png'}" in shown
+
+
+@pytest.fixture(scope="module")
+def half_labelled(tmp_path_factory, make_config):
+    """Two runs on the same images, of which one knows a factor."""
+    folder = tmp_path_factory.mktemp("digits")
+    np.save(folder / "digits.npy", load_digits().images[:60])
+    labels = "\n".join(map(str, load_digits().target[:60]))
+    (folder / "factors.csv").write_text(f"digit\n{labels}\n")
+    data = {"name": "images", "path": str(folder / "digits.npy")}
+    known = data | {"factors": str(folder / "factors.csv")}
+    for name, one in (("known", known), ("unknown", data)):
+        start_run(make_config(data=one), folder / name, console=QUIET)
+    return [folder / "known", folder / "unknown"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_compare_takes_known_factors_from_whichever_run_has_them(half_labelled, order):
+    file = io.StringIO()
+    compare_runs(half_labelled[::order], console=Console(file=file, width=100))
+    assert "digit: found in " in file.getvalue()
 
 
 def test_run_agrees_with_a_copy_of_itself(runs, tmp_path):

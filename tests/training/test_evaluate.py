@@ -120,6 +120,24 @@ def test_evaluate_run_without_factors_points_to_the_report(finished, monkeypatch
         evaluate_run(finished, console=quiet())
 
 
+@pytest.mark.parametrize(
+    ("n", "value", "text"),
+    [
+        (9, "k", "needs 10 images at least, .* `digits[^`]*` has 9 with factors"),
+        (40, "7", "needs a factor that varies; `digits[^`]*` has one value each for dose"),
+    ],
+)
+def test_evaluate_run_refuses_factors_that_teach_nothing(tmp_path, make_config, n, value, text):
+    np.save(tmp_path / "digits.npy", load_digits().images[:n])
+    lines = ["dose", *(str(k) if value == "k" else value for k in range(n))]
+    (tmp_path / "factors.csv").write_text("\n".join(lines))
+    data = {"name": "images", "path": str(tmp_path / "digits.npy"), "holdout": 0.0}
+    config = make_config(data=data | {"factors": str(tmp_path / "factors.csv")})
+    start_run(config, tmp_path / "run", console=quiet())
+    with pytest.raises(DataError, match=text):
+        evaluate_run(tmp_path / "run", console=quiet())
+
+
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory, make_config):
     """A run on scikit-learn's digits, whose labels form a table and no grid."""
@@ -154,6 +172,9 @@ def test_report_run_compares_held_out_images(labelled):
     console = quiet()
     report = report_module.report_run(labelled, console=console)
     assert report["held_out"]["n_images"] == 20
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_module, "HELD_OUT_IMAGES", 7)
+        assert report_module.report_run(labelled, console=quiet())["held_out"]["n_images"] == 7
     assert report["held_out"]["elbo"] < 0
     assert "held out: ELBO -" in console.file.getvalue()
 

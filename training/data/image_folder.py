@@ -28,6 +28,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".g
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 MAX_PIXELS = 64_000_000
 DRAFT_FACTOR = 4
+SIXTEEN_BITS = 0xFFFF
+RUN_RECORD = "run.json"  # in the folder of a run, whose figures are below it
 GRAY_PROBES, GRAY_SIDE, GRAY_TOLERANCE = 64, 32, 12
 OnBroken = Literal["fail", "skip"]
 Bytes = NDArray[np.uint8]
@@ -53,7 +55,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def _image_files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
-    """Pictures at any depth, also through links to folders, but not in a circle."""
+    """Pictures at any depth, also through links to folders, but not in a circle or in a run."""
     here = above | {_identity(folder.stat())}
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -61,6 +63,8 @@ def _image_files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) 
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
+                if (path / RUN_RECORD).is_file():
+                    continue  # its pictures are of the images, not among them
                 if _identity(entry.stat()) not in here:
                     yield from _image_files(path, here)
             elif path.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
@@ -108,10 +112,15 @@ def _decoded(content: bytes, wanted: int | None) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    if not image.mode.startswith("I"):
+    if image.mode != "F" and not image.mode.startswith("I"):
         return image
-    values = np.asarray(image).astype(np.int64).clip(0, 0xFFFF)
-    return Image.fromarray((values >> 8).astype(np.uint8))
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > SIXTEEN_BITS:
+        raise ValueError(
+            f"its values are {values.min():g} to {values.max():g}: scale them and save 8 or 16 "
+            "bits a channel"
+        )
+    return Image.fromarray((values.astype(np.int64) >> 8).astype(np.uint8))
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -38,7 +38,8 @@ class Standardization:
     @classmethod
     def of_values(cls, columns: tuple[str, ...], values: Doubles) -> Standardization:
         """Mean and standard deviation of each column; a constant one is only shifted."""
-        spread = values.std(axis=0)
+        varies = np.ptp(values, axis=0) > 0  # a standard deviation of equal values may be rounding
+        spread = np.where(varies, values.std(axis=0), 1.0)
         return cls(columns, values.mean(axis=0), np.where(spread > 0, spread, 1.0))
 
     @classmethod

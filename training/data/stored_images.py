@@ -96,9 +96,9 @@ def find_divisor(rows: Rows, *, origin: str) -> float:
     if sample.dtype.kind not in "iuf":
         raise DataError(f"pixels must be numbers: {origin} holds {sample.dtype}; convert it")
     low, high = float(sample.min()), float(sample.max())
-    overshoots = 1 < high < 2  # as sharpened and enlarged pictures of 0 to 1 do
+    overshoots = 1 + _ROUNDING < high < 2  # as sharpened and enlarged pictures of 0 to 1 do
     for divisor in RANGES if not overshoots else ():
-        if low >= 0 and high <= divisor:
+        if low >= 0 and high <= divisor + _ROUNDING:
             return _largest_of_its_bits(high) if is_dark(high, divisor) else divisor
     raise DataError(
         f"pixels must lie in 0 to 1, 0 to 255 or 0 to 65535: {origin} has {low:g} to {high:g}; "

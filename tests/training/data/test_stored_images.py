@@ -70,6 +70,12 @@ def test_unusual_range_is_told(tmp_path: Path, high: int, notes: list[str]) -> N
     assert notes_on(source) == notes
 
 
+def test_fractions_that_rounding_took_above_1_are_taken(tmp_path: Path) -> None:
+    source = opened(tmp_path, np.full((3, 16, 16), np.nextafter(np.float32(1), 2)))
+    assert notes_on(source) == []
+    assert float(source.images(PICKED[2:3] - 1).mean()) == pytest.approx(1)
+
+
 def test_dark_fractions_stay_dark(tmp_path: Path) -> None:
     source = opened(tmp_path, np.full((3, 16, 16), 0.01))
     assert notes_on(source) == []

@@ -10,6 +10,7 @@ import torch
 
 from training.config import DataConfig
 from training.data import ImageSource, open_images
+from training.data.standardization import Standardization
 from training.data.tables import read_factor_table
 from training.errors import DataError
 
@@ -172,3 +173,13 @@ def test_factors_by_file_need_one_row_a_file(tmp_path: Path) -> None:
 def test_read_factor_table_names_its_own_setting_for_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"`data\.factors` must name a file: .* is missing"):
         read_factor_table(tmp_path / "none.csv", n_images=3)
+
+
+@pytest.mark.parametrize("n", [9, 70, 999])
+@pytest.mark.parametrize("value", [0.1, 37.2, 1999.5, 0.0])
+def test_standardization_only_shifts_a_constant_column(n: int, value: float) -> None:
+    values = np.stack([np.full(n, value), np.arange(n, dtype=float)], axis=1)
+    found = Standardization.of_values(("dose", "age"), values)
+    assert found.scale[0] == 1
+    assert found.offset[0] == pytest.approx(value)
+    assert found.scale[1] == pytest.approx(values[:, 1].std())
