@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data import ImageSource
+from training.errors import RunError
 from training.networks import VAE
 from training.objective import elbo, kl_per_dim
 
@@ -84,12 +85,24 @@ def reconstruct(vae: VAE, source: ImageSource, indices: Tensor) -> Iterator[Reco
 
 @torch.no_grad()
 def encode_with_elbo(vae: VAE, source: ImageSource, indices: Tensor) -> Encoded:
-    """Encode the images at `indices` and score each reconstruction."""
+    """Encode the images at `indices` and score each reconstruction.
+
+    Raises:
+        RunError: The model gives numbers that are not finite.
+    """
     parts = []
     for batch in reconstruct(vae, source, indices):
         kl = kl_per_dim(batch.mu, batch.logvar)  # (batch, latent_dim)
         parts.append((batch.mu, batch.logvar, kl, elbo(batch.loss, kl)))
     mu, logvar, kl, bound = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    finite = torch.isfinite(bound) & torch.isfinite(mu).all(dim=1)
+    if not finite.all():
+        raise RunError(
+            f"the model must give finite numbers: it does not for {int((~finite).sum())} of "
+            f"{len(indices)} samples of `{source.name}`; it diverged, or they are far from what it "
+            "learned: train again with a lower `optimizer.learning_rate`, and rows of numbers with "
+            "`data.standardize`"
+        )
     return Encoded(indices, mu=mu, logvar=logvar, kl=kl, elbo=bound)
 
 

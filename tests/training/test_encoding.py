@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from training.encoding import (
     reconstruction_error,
     sample_indices,
 )
+from training.errors import RunError
 from training.networks import VAE
 
 
@@ -52,6 +55,14 @@ def test_elbo_is_log_likelihood_at_mu_minus_kl(vae, source):
     torch.testing.assert_close(encoded.mu, mu)
     torch.testing.assert_close(encoded.kl, kl)
     torch.testing.assert_close(encoded.elbo, likelihood - kl.sum(dim=1))
+
+
+def test_encoding_that_is_not_finite_is_refused_with_a_cure(vae, source):
+    broken = copy.deepcopy(vae)
+    with torch.no_grad():
+        next(broken.decoder.parameters()).fill_(torch.inf)
+    with pytest.raises(RunError, match="finite numbers: it does not for 8 of 8 samples of `oval"):
+        encode_with_elbo(broken, source, torch.arange(8))
 
 
 def test_reconstruction_error_is_cross_entropy_and_mean_square(vae, source):

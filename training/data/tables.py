@@ -212,6 +212,15 @@ def _number(cell: str) -> float:
         return math.nan  # Reported with its row and column, if that column is wanted.
 
 
+def _is_word(cell: str) -> bool:
+    """`nan` is none: it is a number that is missing, which is reported as in any other row."""
+    try:
+        float(cell)
+    except ValueError:
+        return True
+    return False
+
+
 def _read_csv(path: Path) -> tuple[list[str], Cells]:
     """Header and rows; a first row of numbers is no header, and columns are then c0, c1 …"""
     require_file(path)
@@ -232,7 +241,7 @@ def _read_csv(path: Path) -> tuple[list[str], Cells]:
     for number, row in enumerate(rows, start=1):
         if len(row) != width:
             raise DataError(f"`{path}` has {len(row)} cells in line {number}, not {width}")
-    if any(math.isnan(_number(cell)) for cell in rows[0]):
+    if any(_is_word(cell) for cell in rows[0]):
         return rows[0], rows[1:]
     return [*column_names(width)], rows
 

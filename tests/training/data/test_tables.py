@@ -78,6 +78,7 @@ def test_csv_without_a_header_numbers_its_columns(tmp_path: Path) -> None:
         ("a,id\n1,x\n", "has text, or nothing, in row 1, column `id`; fill it in, or choose"),
         ("a,b\n1,2\n3,inf\n", "has inf in row 2, column `b`"),
         ("a,b\n1,2\n3\n", "has 1 cells in line 3, not 2"),
+        ("1,nan,3\n4,5,6\n", "has text, or nothing, in row 1, column `c1`"),
         ("", "is empty"),
         ("a;b\n1,5;2\n", "separated by commas, and decimals by points: .* has ';' between its"),
         ("a\tb\n1\t2\n", r"has '\\t' between its columns; write it anew"),
