@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -53,11 +54,19 @@ class RepositoryWatch:
         self._obstacle = ""
 
     async def run(
-        self, every_s: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self,
+        every_s: float,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """Looks for ever."""
+        """Looks for ever, whenever the clock is at a multiple of `every_s`.
+
+        So the processes of a service, each of which looks for itself, see the same at once, also
+        after one of them stood still. Two looks are never nearer than half of it.
+        """
         while True:
-            await sleep(every_s)
+            wait_s = every_s - clock() % every_s
+            await sleep(wait_s if wait_s >= every_s / 2 else wait_s + every_s)
             try:
                 await self.look()
             except Exception as error:  # the watch's outermost edge: the next look may go well

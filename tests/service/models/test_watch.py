@@ -10,7 +10,7 @@ import pytest
 
 from service.errors import ArtifactError
 from service.models.registry import Registry
-from service.models.repository import scan
+from service.models.repository import FoundVersion, scan
 from service.models.served import LoadOptions, load_model
 from service.models.watch import RepositoryWatch
 from tests.service.models.unreadable import cannot_list
@@ -153,3 +153,23 @@ async def test_watch_goes_on_after_a_look_that_failed(
         await watch.run(1.0, turn)
     assert looks == 2
     assert "repository_watch_failed" in caplog.text
+
+
+async def test_watch_looks_when_the_clock_is_at_a_multiple(registry: Registry, root: Path) -> None:
+    now_s, looked = 100.7, []
+
+    def look(repositories: object) -> list[FoundVersion]:
+        looked.append(now_s)
+        return []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now_s
+        if len(looked) == 3:
+            raise asyncio.CancelledError
+        now_s += seconds + 0.4 * len(looked)  # as if it came later each time
+
+    watch = RepositoryWatch(registry, [root], look=look)
+    with pytest.raises(asyncio.CancelledError):
+        await watch.run(2.0, sleep, lambda: now_s)
+
+    assert looked == pytest.approx([102, 104.4, 106.8])
