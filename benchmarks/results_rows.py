@@ -28,6 +28,7 @@ class Row:
 
 OVAL, SPRITES = "Oval-dSprites", "dSprites, three shapes"
 COLOR, CLOCKS = "Color-Oval-dSprites", "clock faces"
+RECIPE = "Color-Oval-dSprites, by the settings of a run without a configuration"
 ROWS = (
     Row("oval-dsprites", "RF-VAE", OVAL, 3),
     Row("oval-factor-vae", "FactorVAE", OVAL, 3),
@@ -42,6 +43,7 @@ ROWS = (
     Row("dsprites", "RF-VAE", SPRITES, 2),
     Row("dsprites-factor-vae", "FactorVAE", SPRITES),
     Row("color-oval-dsprites", "RF-VAE", COLOR),
+    Row("color-oval-dsprites-recipe", "RF-VAE", RECIPE, 2),
     Row("clock-faces", "RF-VAE", CLOCKS),
 )
 

@@ -10,11 +10,13 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from training.auto import choose_config
+from training.config_file import load_config, parse_config
 from training.data import open_images
 from training.errors import ConfigError, DataError
-from training.recipe import FROZEN, SMALL_SET_STEPS, STEPS, default_steps, recipe
+from training.recipe import FROZEN, SMALL_SET_STEPS, STEPS, WAIT, default_steps, recipe
 from training.schedules import schedule_value
 
+ROOT = Path(__file__).parents[2]
 MakeFolder = Callable[..., Path]
 
 
@@ -193,6 +195,12 @@ def test_choose_config_needs_two_images_to_learn_from(make_folder: MakeFolder, n
     )
 
 
+def test_choose_config_leaves_text_to_the_reader_that_refuses_it(tmp_path: Path) -> None:
+    np.save(tmp_path / "text.npy", np.full((70, 64), "abc"))
+    with pytest.raises(DataError, match=r"must be numbers: .* holds <U3"):
+        choose_config(tmp_path / "text.npy", {})
+
+
 def test_recipe_is_the_same_shape_at_any_length() -> None:
     short, long = (recipe(steps=n, image_shape=(1, 64, 64)) for n in (1000, 20_000))
     for key in ("kl_weight_max", "tc_weight", "sparsity_weight", "entropy_weight"):
@@ -204,10 +212,32 @@ def test_recipe_is_the_same_shape_at_any_length() -> None:
             assert values[0] == pytest.approx(values[1], rel=0.05, abs=0.1)
 
 
+def test_recipe_is_what_a_row_of_the_results_shows() -> None:
+    row = load_config(ROOT / "training/configs/color-oval-dsprites-recipe.toml")
+    tables = recipe(steps=STEPS, image_shape=(3, 64, 64))
+    tables["data"] = {"name": "color-oval-dsprites", "size": 64}
+    tables["run"] |= {"seed": 1, "threads": 1}
+
+    assert parse_config(tables, origin="the recipe") == row
+
+
 def test_recipe_makes_schedules_that_rise_even_for_very_few_steps() -> None:
     for steps in (1, 3, 10):
         points = recipe(steps=steps, image_shape=(1, 64, 64))["objective"]["kl_weight_max"]
         assert [step for step, _ in points] == sorted({step for step, _ in points})
+
+
+def test_recipe_ends_its_schedules_even_if_the_gate_waits_longest() -> None:
+    tables = recipe(steps=10_000, image_shape=(1, 64, 64))
+    schedules = [
+        value
+        for section in tables.values()
+        for value in section.values()
+        if isinstance(value, list)
+    ]
+
+    assert len(schedules) == 9
+    assert max(points[-1][0] for points in schedules) <= 10_000 * (1 - WAIT)
 
 
 def test_recipe_scales_its_weights_with_the_pixels() -> None:
