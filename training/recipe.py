@@ -1,11 +1,11 @@
 """The settings that a run starts from when nobody chose any: all schedules in one place.
 
-Found on Oval-dSprites, proved on its colored form (`configs/color-oval-dsprites.toml`), stretched
-to any length. At first the KL weight is so high that nothing comes in; as it falls, dimensions wake
-up one by one, while the total correlation and the turn of the latent axes align them. Then weights
-are low, and the gate waits until no further dimension has woken up for a while, so that weak
-factors get in. Then it opens, what carries less than a nat closes, and the codes of the others are
-kept noisy (`kl_weight_min`), which lays factors out plainly before they get exact.
+Found on Oval-dSprites, shown on its colored form (`configs/color-oval-dsprites-recipe.toml`),
+stretched to any length. At first the KL weight is so high that nothing comes in; as it falls,
+dimensions wake up one by one, while the total correlation and the turn of the latent axes align
+them. Then weights are low, and the gate waits until no further dimension has woken up for a while,
+so that weak factors get in. Then it opens, what carries less than a nat closes, and the codes of
+the others are kept noisy (`kl_weight_min`), which lays factors out plainly before they get exact.
 """
 
 from typing import Any
