@@ -70,9 +70,7 @@ def find_version(settings: Settings, name: str | None, version: int | None) -> F
 
 
 def check_repositories(settings: Settings) -> Verified:
-    """Refuse damaged folders, and a device that cannot be, before anything starts.
-
-    So the error is the only line.
+    """Refuse damaged folders and an unknown device before anything starts: the error is all.
 
     A model goes on with the versions that are sound, as it does when a bad one comes later.
 

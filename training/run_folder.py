@@ -12,6 +12,7 @@ from typing import Any
 from training.errors import RunError, as_typed
 
 FORMAT_VERSION = 1
+INFO = "run.json"  # without it a folder is none of a run
 LOCK = ".lock"  # stays behind, and alone is no run
 
 
@@ -49,7 +50,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.toml"
-        self.info = path / "run.json"
+        self.info = path / INFO
         self.metrics = path / "metrics.jsonl"
         self.checkpoint = path / "checkpoint.safetensors"
 

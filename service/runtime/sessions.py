@@ -151,8 +151,7 @@ def _tensorrt_options(model: Path | bytes, options: SessionOptions) -> dict[str,
 
 
 def require_built_in(device: Device) -> None:
-    """See that this build of ONNX Runtime knows the device; whether the machine has it is another
-    question, which the first session answers.
+    """See that this build of ONNX Runtime knows the device; the first session shows if it is there.
 
     Raises:
         DeviceUnavailable: it does not.

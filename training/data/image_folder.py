@@ -23,13 +23,13 @@ from training.data import array_files
 from training.data.factor_table import FactorTable
 from training.data.stored_images import is_dark
 from training.errors import DataError
+from training.run_folder import INFO
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 MAX_PIXELS = 64_000_000
 DRAFT_FACTOR = 4
 SIXTEEN_BITS = 0xFFFF
-RUN_RECORD = "run.json"  # in the folder of a run, whose figures are below it
 GRAY_PROBES, GRAY_SIDE, GRAY_TOLERANCE = 64, 32, 12
 OnBroken = Literal["fail", "skip"]
 Bytes = NDArray[np.uint8]
@@ -63,8 +63,8 @@ def _image_files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) 
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                if (path / RUN_RECORD).is_file():
-                    continue  # its pictures are of the images, not among them
+                if (path / INFO).is_file():
+                    continue  # a run's pictures are of the images, not among them
                 if _identity(entry.stat()) not in here:
                     yield from _image_files(path, here)
             elif path.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
