@@ -1,7 +1,8 @@
 """A folder of pictures, read recursively: each file is checked once, then kept or read on demand.
 
 Pictures become gray or RGB of one size the way the service does it: 16 bits keep the upper eight,
-transparency lies on white, the size changes bilinearly with antialiasing and without keeping the
+transparent parts show white, or black where the pictures are light on dark, of several pages or
+frames the first counts, and the size changes bilinearly with antialiasing and without keeping the
 aspect ratio.
 """
 
@@ -10,6 +11,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -21,16 +23,20 @@ from torch import Tensor
 
 from training.data import array_files
 from training.data.factor_table import FactorTable
+from training.data.polarity import polarity_of
 from training.data.stored_images import is_dark
 from training.errors import DataError
 from training.run_folder import INFO
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+PAGED = ("TIFF", "GIF")  # formats of stacks and animations
+BLACK, WHITE = 0, 255
 MAX_PIXELS = 64_000_000
 DRAFT_FACTOR = 4
 SIXTEEN_BITS = 0xFFFF
-GRAY_PROBES, GRAY_SIDE, GRAY_TOLERANCE = 64, 32, 12
+PROBES = 64  # pictures that are looked at before all are read
+GRAY_SIDE, GRAY_TOLERANCE = 32, 12
 OnBroken = Literal["fail", "skip"]
 Bytes = NDArray[np.uint8]
 
@@ -75,12 +81,13 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def open_picture(content: bytes, *, wanted: int | None = None) -> Image.Image:
+def open_picture(content: bytes, *, wanted: int | None = None, ground: int = WHITE) -> Image.Image:
     """Decode one file's bytes, upright and with eight bits a channel.
 
     Args:
         content: Of the file.
         wanted: Side that is needed; a much larger JPEG is then decoded at a fraction of its size.
+        ground: Gray level, 0 to 255, that shows through transparent parts.
 
     Raises:
         ValueError: With the reason why not.
@@ -98,7 +105,7 @@ def open_picture(content: bytes, *, wanted: int | None = None) -> Image.Image:
             reason = "no image that can be read" if "identify" in str(error) else str(error)
             raise ValueError(reason) from error
         upright = ImageOps.exif_transpose(image)
-    return _on_white(_eight_bit(upright))
+    return _on_ground(_eight_bit(upright), ground)
 
 
 def _decoded(content: bytes, wanted: int | None) -> Image.Image:
@@ -123,30 +130,60 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray((values.astype(np.int64) >> 8).astype(np.uint8))
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _on_ground(image: Image.Image, level: int) -> Image.Image:
     if not image.has_transparency_data:
         return image
-    ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    ground = Image.new("RGBA", image.size, (level, level, level, 255))
     return Image.alpha_composite(ground, image.convert("RGBA"))
 
 
-def picture_bytes(content: bytes, image_shape: tuple[int, int, int]) -> Bytes:
-    """One file's bytes as uint8 (channels, height, width).
+def has_pages(content: bytes) -> bool:
+    """Whether a file's bytes are a TIFF stack or an animated GIF."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(content), formats=PAGED)
+            return bool(getattr(image, "is_animated", False))
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
+def picture_bytes(
+    content: bytes, image_shape: tuple[int, int, int], *, ground: int = WHITE
+) -> Bytes:
+    """One file's bytes as uint8 (channels, height, width); `ground` as in `open_picture`.
 
     Raises:
         ValueError: With the reason why not.
     """
     channels, height, width = image_shape
-    image = open_picture(content, wanted=width).convert("L" if channels == 1 else "RGB")
+    image = open_picture(content, wanted=width, ground=ground)
+    image = image.convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.asarray(image).reshape(height, width, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))  # (channels, height, width)
 
 
+def ground_of(paths: Sequence[Path], image_shape: tuple[int, int, int]) -> int:
+    """The level for transparent parts: black where a spread of the pictures is light on dark.
+
+    The service lays them on the ground of the model's polarity. Here they lie on white to find it;
+    what is light on dark even so is more so on black, and thus both take the same ground.
+    """
+    found = []
+    for path in spread(paths, PROBES):
+        with suppress(ValueError, OSError):  # a broken file is reported when all are read
+            found.append(picture_bytes(path.read_bytes(), image_shape))
+    if not found:
+        return WHITE
+    images = torch.from_numpy(np.stack(found)).float() / 255  # (probes, channels, height, width)
+    return BLACK if polarity_of(images) == "light_on_dark" else WHITE
+
+
 def looks_gray(paths: Sequence[Path]) -> bool:
     """Whether a spread of readable pictures shows no color beyond compression noise."""
-    for path in spread(paths, GRAY_PROBES):
+    for path in spread(paths, PROBES):
         try:
             image = open_picture(path.read_bytes(), wanted=GRAY_SIDE).convert("RGB")
         except (ValueError, OSError):
@@ -196,9 +233,12 @@ class ImageFolder:
         self.image_shape = (channels, size, size)
         self.factors: FactorTable | None = None
         self.broken: list[str] = []
+        self.paged: list[str] = []
         self._on_broken = on_broken
         self._digest = hashlib.sha256()
-        self.paths = self._check(image_files(folder))
+        paths = image_files(folder)
+        self._ground = ground_of(paths, self.image_shape)
+        self.paths = self._check(paths)
         self.n_images = len(self.paths)
 
     def _check(self, paths: Sequence[Path]) -> list[Path]:
@@ -233,7 +273,7 @@ class ImageFolder:
     def _read(self, path: Path) -> Bytes | None:
         try:
             content = path.read_bytes()
-            picture = picture_bytes(content, self.image_shape)
+            picture = picture_bytes(content, self.image_shape, ground=self._ground)
         except (ValueError, OSError) as error:
             if self._on_broken == "fail":
                 raise DataError(
@@ -242,6 +282,8 @@ class ImageFolder:
                 ) from error
             self.broken.append(_printable(self._relative(path)))
             return None
+        if has_pages(content):
+            self.paged.append(_printable(self._relative(path)))
         self._digest.update(os.fsencode(f"{self._relative(path)} {len(content)} ") + content)
         return picture
 
@@ -266,7 +308,7 @@ class ImageFolder:
 
     def _read_again(self, path: Path) -> Bytes:
         try:
-            return picture_bytes(path.read_bytes(), self.image_shape)
+            return picture_bytes(path.read_bytes(), self.image_shape, ground=self._ground)
         except (ValueError, OSError) as error:
             raise DataError(
                 f"`{path}` could be read before and is broken now: {_reason(error)}; restore it"

@@ -193,12 +193,23 @@ def _open_any(config: DataConfig, path: Path) -> ImageFolder | StoredImages:
 
 
 def notes_on(source: ImageSource) -> list[str]:
-    """What a person should know about a set that was opened: files left out, a range found."""
+    """What a person should know about a set that was opened: what was left out, a range found."""
     whole = whole_source(source)
     if isinstance(whole, StoredImages) and whole.divisor not in RANGES:
         return [f"values of 0 to {whole.divisor:g} become 0 to 1"]
-    if not isinstance(whole, ImageFolder) or not whole.broken:
+    if not isinstance(whole, ImageFolder):
         return []
-    listed = ", ".join(whole.broken[:LISTED])
-    more = f" and {len(whole.broken) - LISTED} more" if len(whole.broken) > LISTED else ""
-    return [f"left out {len(whole.broken)} broken files: {listed}{more}"]
+    notes = []
+    if whole.broken:
+        notes.append(f"left out {len(whole.broken)} broken files: {_listed(whole.broken)}")
+    if whole.paged:
+        notes.append(
+            f"only the first page or frame is taken of {len(whole.paged)} files: "
+            f"{_listed(whole.paged)}; to train on the others, save each as a file of its own"
+        )
+    return notes
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{', '.join(names[:LISTED])}{more}"

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from training.data.parts import Part
 from training.data.source import ImageSource
+from training.errors import DataError
 
 Doubles = NDArray[np.float64]
 
@@ -37,9 +38,22 @@ class Standardization:
 
     @classmethod
     def of_values(cls, columns: tuple[str, ...], values: Doubles) -> Standardization:
-        """Mean and standard deviation of each column; a constant one is only shifted."""
-        varies = np.ptp(values, axis=0) > 0  # a standard deviation of equal values may be rounding
-        spread = np.where(varies, values.std(axis=0), 1.0)
+        """Mean and standard deviation of each column; a constant one is only shifted.
+
+        Raises:
+            DataError: Numbers of a column are so large that it has no standard deviation.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            varies = np.ptp(values, axis=0) > 0  # the deviation of equal values may be rounding
+            spread = np.where(varies, values.std(axis=0), 1.0)
+        endless = np.flatnonzero(~np.isfinite(spread))
+        if len(endless):
+            largest = np.abs(values[:, endless[0]]).max()
+            raise DataError(
+                "numbers must be small enough to have a standard deviation: column "
+                f"`{columns[endless[0]]}` holds {largest:g}; mend it, or choose other columns with "
+                "`data.columns`"
+            )
         return cls(columns, values.mean(axis=0), np.where(spread > 0, spread, 1.0))
 
     @classmethod

@@ -268,8 +268,18 @@ def _from_parquet(path: Path) -> NumberTable:
             f"`{path}` cannot be read as Parquet: {str(error).rstrip('.')}; restore it from its "
             "source"
         ) from error
-    columns = [_column(column) for column in table.columns]
-    return NumberTable(tuple(table.column_names), np.stack(columns, axis=1))
+    index = _pandas_index(table.schema)
+    kept = [k for k, name in enumerate(table.column_names) if name not in index]
+    if not kept:
+        raise DataError(f"`{path}` has no columns: a table of vectors has one for each number")
+    values = np.stack([_column(table.column(k)) for k in kept], axis=1)
+    return NumberTable(tuple(table.column_names[k] for k in kept), values)
+
+
+def _pandas_index(schema: Any) -> list[str]:
+    """Columns that pandas wrote for the index of a frame, such as the old row numbers."""
+    index: list[Any] = (schema.pandas_metadata or {}).get("index_columns", [])
+    return [name for name in index if isinstance(name, str)]
 
 
 def _column(column: Any) -> NDArray[np.float64]:

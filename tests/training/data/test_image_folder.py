@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.codecs.images import decode_image
+from service.models.manifest import ImageSpec
 from training.config import DataConfig
 from training.data import ImageSource, array_files, notes_on, open_images
-from training.data.image_folder import image_files
+from training.data.image_folder import ImageFolder, image_files
 from training.errors import DataError
 
 N = 6
@@ -176,6 +178,31 @@ def test_huge_picture_is_refused_before_it_is_decoded(
 def test_transparency_lies_on_white(tmp_path: Path) -> None:
     Image.new("RGBA", (16, 16), (0, 0, 0, 0)).save(tmp_path / "a.png")
     assert torch.all(opened(tmp_path).images(torch.tensor([0])) == 1)
+
+
+def test_transparency_lies_on_the_ground_that_the_service_gives_it(tmp_path: Path) -> None:
+    for name in "abc":
+        Image.fromarray(np.pad(np.full((8, 8), 255, np.uint8), 4)).save(tmp_path / f"{name}.png")
+    drawn = np.zeros((16, 16, 4), np.uint8)
+    drawn[4:12, 4:12] = 255  # a white square on nothing
+    Image.fromarray(drawn).save(tmp_path / "d.png")
+    source = opened(tmp_path)
+    assert torch.equal(source.images(torch.tensor([3])), source.images(torch.tensor([0])))
+    served = ImageSpec(channels=1, height=16, width=16, polarity="light_on_dark")
+    seen = decode_image((tmp_path / "d.png").read_bytes(), served, max_pixels=1000).images
+    np.testing.assert_allclose(source.images(torch.tensor([3])).numpy(), seen / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "gif"])
+def test_further_pages_are_left_out_in_words(folder: Path, suffix: str) -> None:
+    pages = [Image.new("L", (16, 16), level) for level in (200, 100)]
+    pages[0].save(folder / f"stack.{suffix}", save_all=True, append_images=pages[1:])
+    source = opened(folder)
+    assert isinstance(source, ImageFolder)
+    number = source.file_names.index(f"stack.{suffix}")
+    assert torch.all(source.images(torch.tensor([number])) == 200 / 255)
+    (note,) = notes_on(source)
+    assert note.startswith(f"only the first page or frame is taken of 1 files: stack.{suffix}; ")
 
 
 def test_sixteen_bits_keep_the_upper_eight(tmp_path: Path) -> None:

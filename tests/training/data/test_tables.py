@@ -1,5 +1,6 @@
 """Tables of numbers as vectors, and as factors of images."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,29 @@ def test_vectors_take_chosen_columns_in_order(tmp_path: Path) -> None:
     np.testing.assert_allclose(source.images(EVERY).numpy(), VALUES[:, [2, 0]], rtol=1e-6)
     with pytest.raises(DataError, match="has no column `z`: it has a, b, c"):
         opened(tmp_path / "t.parquet", columns=("z",))
+
+
+def test_index_that_pandas_wrote_is_no_column(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    described = json.dumps({"index_columns": ["__index_level_0__"], "columns": []})
+    table = pyarrow.table({"a": VALUES[:, 0], "__index_level_0__": range(20)})
+    pyarrow.parquet.write_table(table.replace_schema_metadata({"pandas": described}), path)
+    source = opened(path)
+    assert source.standardization.columns == ("a",)
+    np.testing.assert_allclose(source.images(EVERY).numpy(), VALUES[:, :1], rtol=1e-6)
+
+
+def test_parquet_without_columns_is_refused(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="has no columns: a table of vectors has one for each"):
+        opened(tmp_path / "t.parquet")
+
+
+def test_numbers_without_a_standard_deviation_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,-1e200\n2,1e200\n")
+    with pytest.raises(DataError, match=r"column `b` holds 1e\+200; mend it, or choose other"):
+        opened(path, standardize=True)
 
 
 def test_csv_without_a_header_numbers_its_columns(tmp_path: Path) -> None:
