@@ -165,7 +165,7 @@ class DataPlane:
         originals = images if model.manifest.image is None else images / np.float32(255)
         frames = np.stack([originals, decoded], axis=1)  # (batch, 2, channels, height, width)
         kind = "row" if model.manifest.image is None else "image"
-        rows = tuple(GridRow(f"{kind} {number}") for number in _numbers(len(images)))
+        rows = tuple(GridRow(f"{kind} {number}") for number in range(len(images)))
         return Grid(frames, rows, ("original", "reconstruction"))
 
     async def interpolate(self, model: ServedModel, images: Images, steps: int, work: Work) -> Grid:

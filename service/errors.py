@@ -255,7 +255,8 @@ class DeadlineExceeded(ServiceError):
     def __init__(
         self,
         detail: str = "the answer must be ready before the request's deadline, which passed; "
-        "raise `X-Request-Timeout-Ms` or send fewer rows",
+        "raise `X-Request-Timeout-Ms` (`parameters.timeout` under /v2), or ask for fewer rows, "
+        "dimensions or steps",
     ) -> None:
         super().__init__(detail)
 

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope
 
 from service.api.guard import Guard
-from service.api.parameters import ModelQuery, Query, parse_query
+from service.api.parameters import ModelQuery, Query, parse_query, shorten
 from service.dataplane import DataPlane
-from service.errors import ClientGone, MalformedInput
+from service.errors import ClientGone, MalformedInput, UnsupportedMediaType
 from service.intake import Intake
 from service.lifecycle import Lifecycle
 from service.models.registry import Registry
@@ -91,7 +91,18 @@ class Call(Request):
         return min(int(given), settings.max_request_timeout_ms) / 1e3
 
     async def read_body(self) -> bytes:
-        """The whole body; its size is bounded by the body limit around the routes."""
+        """The whole body; its size is bounded by the body limit around the routes.
+
+        Raises:
+            UnsupportedMediaType: it is compressed.
+            ClientGone: the connection closed before it was complete.
+        """
+        encoding = self.record.headers.get(b"content-encoding", b"identity").strip().lower()
+        if encoding != b"identity":
+            got = shorten(encoding.decode("latin-1"))
+            raise UnsupportedMediaType(
+                f"`Content-Encoding` must be left out; got `{got}`; send the body uncompressed"
+            )
         chunks: list[bytes] = []
         while True:
             message = await self._receive()

@@ -12,7 +12,7 @@ from service.api.answers import Ready, to_json
 from service.api.call import Call, Service
 from service.api.negotiation import JSON, NPY, negotiate
 from service.api.openapi import BINARY, INFERENCE_PROBLEMS, image_content, operation, reference
-from service.api.parameters import EncodeQuery
+from service.api.parameters import EncodeQuery, merge
 from service.api.reading import read_images
 from service.api.rendering import array_answer
 from service.api.route import LeanRoute, inference_route
@@ -43,12 +43,16 @@ class _Choices:
         known = self._by_query.get(query_string)
         if known is not None and known.model is model:
             return known
-        dims = select_dims(model.space, query.dims, top_k=query.top_k, threshold=query.threshold)
-        choice = _Choice(model, dims, _head(model, dims))
+        choice = _choice(query, model)
         if len(self._by_query) >= MOST_CHOICES:
             self._by_query.clear()
         self._by_query[query_string] = choice
         return choice
+
+
+def _choice(query: EncodeQuery, model: ServedModel) -> _Choice:
+    dims = select_dims(model.space, query.dims, top_k=query.top_k, threshold=query.threshold)
+    return _Choice(model, dims, _head(model, dims))
 
 
 def encode_routes(service: Service) -> list[LeanRoute]:
@@ -58,13 +62,17 @@ def encode_routes(service: Service) -> list[LeanRoute]:
     async def encode(call: Call) -> Response:
         """Deterministic: the posterior mean, in prior standard deviations.
 
-        By default of the relevant dimensions in order of relevance.
+        By default of the relevant dimensions in order of relevance. `dims`, `top_k` and
+        `threshold` may stand in the query or in a JSON body.
         """
         query = call.query(EncodeQuery)
         kind = negotiate(call.accept(), TYPES)
         model = call.model(query)
         choice = choices.get(call.scope["query_string"], query, model)
-        images, _ = await read_images(call, model)
+        images, body = await read_images(call, model, schemas.EncodeBody)
+        if body is not None:
+            asked = merge(query, body)
+            choice = choice if asked == query else _choice(asked, model)
         mu, logvar = await call.service.plane.encode(model, images.images, call.record)
         started_s = time.monotonic()
         call.service.metrics.models.observe_mu(model.name, model.version, mu)
@@ -79,7 +87,7 @@ def encode_routes(service: Service) -> list[LeanRoute]:
         "Images to latents",
         tag="inference",
         query=EncodeQuery,
-        body=image_content(schemas.ImagesBody),
+        body=image_content(schemas.EncodeBody),
         answers={JSON: reference(schemas.EncodeAnswer), NPY: BINARY},
         problems=INFERENCE_PROBLEMS,
     )

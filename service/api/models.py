@@ -9,6 +9,7 @@ from service.api.answers import json_answer
 from service.api.call import Call, Service
 from service.api.negotiation import JSON, negotiate
 from service.api.openapi import operation, reference
+from service.api.parameters import NoQuery
 from service.api.route import LeanRoute
 from service.errors import UnknownModel
 from service.models.registry import ModelState, Registry, VersionStatus
@@ -16,6 +17,7 @@ from service.models.registry import ModelState, Registry, VersionStatus
 
 async def list_models(call: Call) -> Response:
     """Every model with its versions and their states."""
+    call.query(NoQuery)
     negotiate(call.accept(), (JSON,))
     registry = call.service.registry
     facts = [_facts(registry, name) for name in registry.names()]
@@ -24,6 +26,7 @@ async def list_models(call: Call) -> Response:
 
 async def show_model(call: Call) -> Response:
     """One model, with the manifests of the versions that are loaded."""
+    call.query(NoQuery)
     negotiate(call.accept(), (JSON,))
     registry, name = call.service.registry, str(call.path_params["name"])
     if name not in registry.names():
@@ -42,13 +45,13 @@ def models_routes(service: Service) -> list[LeanRoute]:
         "Models, versions and states",
         tag="models",
         answers={JSON: reference(schemas.ModelsAnswer)},
-        problems=(406,),
+        problems=(406, 422),
     )
     one = operation(
         "One model with its manifests",
         tag="models",
         answers={JSON: reference(schemas.ModelAnswer)},
-        problems=(404, 406),
+        problems=(404, 406, 422),
     )
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
     one["parameters"] = [name]

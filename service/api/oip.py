@@ -15,7 +15,7 @@ from service.api.call import Call
 from service.api.oip_reading import Graph, Inference, Operation, read_inference
 from service.api.parameters import shorten
 from service.codecs.oip import Array, Output, TensorSpec, write_answer
-from service.errors import NotFound, NotReady, UnknownModel, UnsupportedMediaType
+from service.errors import NotFound, NotReady, UnknownModel
 from service.intake import Load
 from service.models.registry import Registry
 
@@ -35,7 +35,6 @@ async def infer(call: Call) -> Response:
     """The posterior of images, or the images of latents, as the model's name says."""
     graph = find_graph(call)
     call.record.model, call.record.version = graph.model.name, str(graph.model.version)
-    _check_encoding(call)
     graph.model.batcher.require_room(graph.operation, deadline=call.record.deadline_s)
     body = await call.read_body()
     started_s = time.monotonic()
@@ -106,15 +105,6 @@ def find_graph(call: Call) -> Graph:
     version = call.path_params.get("version")
     number = None if version is None else _version(str(version))
     return Graph(name, registry.get(owner, number), operation)
-
-
-def _check_encoding(call: Call) -> None:
-    encoding = call.record.headers.get(b"content-encoding", b"identity").strip().lower()
-    if encoding != b"identity":
-        raise UnsupportedMediaType(
-            f"`Content-Encoding` must be left out; got `{shorten(encoding.decode('latin-1'))}`; "
-            "send the body uncompressed"
-        )
 
 
 def _owner(registry: Registry, name: str) -> tuple[str, Operation]:

@@ -123,7 +123,6 @@ def _infer() -> dict[str, Any]:
     problems = set(INFERENCE_PROBLEMS) - {406}
     described = operation("Infer", tag=TAG, answers=answers, body=body, problems=sorted(problems))
     described["parameters"] = [_HEADER_LENGTH, *described["parameters"]]
-    described["requestBody"]["required"] = True
     _as_oip_errors(described)
     return described
 

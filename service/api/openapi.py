@@ -15,12 +15,13 @@ from service.api.problems import PROBLEM_JSON
 
 Content = dict[str, dict[str, Any]]
 BINARY: Final = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
+FILE: Final = {"type": "string", "format": "binary"}  # `/docs` offers a file chooser for it
 RAW_IMAGES: Final = (PNG, "image/jpeg", WEBP, "image/bmp")
-BASE64_EXAMPLE: Final = "iVBORw0KGgo…"
 GRID_TYPES: Final = (PNG, GIF, WEBP, NPY, JSON)
 
 _MODELS: Final[tuple[type[BaseModel], ...]] = (
     schemas.ImagesBody,
+    schemas.EncodeBody,
     schemas.DecodeBody,
     schemas.TraverseBody,
     schemas.InterpolateBody,
@@ -66,16 +67,13 @@ def either(*models: type[BaseModel]) -> dict[str, Any]:
 
 def image_content(body: type[schemas.Body], *, single: bool = True) -> Content:
     """All the forms in which images come in, or rows for a model of rows (JSON and npy)."""
-    form = {"type": "object", "properties": {"images": {"type": "array", "items": _FILE}}}
+    form = {"type": "object", "properties": {"images": {"type": "array", "items": FILE}}}
     several: Content = {
         "multipart/form-data": {"schema": form | {"required": ["images"]}},
         JSON: either(body, row_schemas.ROWS_BODIES[body]),
         NPY: BINARY,
     }
     return {**dict.fromkeys(RAW_IMAGES, BINARY), **several} if single else several
-
-
-_FILE: Final = {"type": "string", "contentMediaType": "application/octet-stream"}
 
 
 def grid_answers() -> Content:
@@ -94,10 +92,13 @@ def operation(
     problems: Iterable[int] = (),
 ) -> dict[str, Any]:
     """One OpenAPI operation, `tag` beside it for the route to take."""
+    headers = _HEADERS if body is None else _HEADERS | _INFERENCE_HEADERS
+    if GIF in answers:
+        headers = headers | _GRID_HEADERS
     described: dict[str, Any] = {
         "tag": tag,
         "summary": summary,
-        "responses": {"200": {"description": "Done.", "content": answers, "headers": _HEADERS}},
+        "responses": {"200": {"description": "Done.", "content": answers, "headers": headers}},
     }
     for status in problems:
         described["responses"][str(status)] = _problem(status)
@@ -105,7 +106,7 @@ def operation(
         described["parameters"] = [*_query_parameters(query)]
     if body is not None:
         described["parameters"] = [*described.get("parameters", []), _TIMEOUT]
-        described["requestBody"] = {"content": body}
+        described["requestBody"] = {"required": True, "content": body}
     return described
 
 
@@ -137,7 +138,9 @@ def _component_schemas() -> Mapping[str, Any]:
 
 
 def _problem(status: int) -> dict[str, Any]:
-    return {"description": _PROBLEMS[status], "content": {PROBLEM_JSON: reference(schemas.Problem)}}
+    headers = _HEADERS | _RETRY_AFTER if status == 429 else _HEADERS
+    content = {PROBLEM_JSON: reference(schemas.Problem)}
+    return {"description": _PROBLEMS[status], "content": content, "headers": headers}
 
 
 def _query_parameters(query: type[ModelQuery]) -> Iterable[dict[str, Any]]:
@@ -163,6 +166,20 @@ _TIMEOUT: Final = {
     "description": "Time that the answer may take, in milliseconds; then 504.",
     "schema": {"type": "integer", "minimum": 1},
 }
-_HEADERS: Final = {
-    "X-Request-ID": {"schema": {"type": "string"}, "description": "Known to the log."},
+
+
+def _header(description: str, kind: str = "string") -> dict[str, Any]:
+    return {"schema": {"type": kind}, "description": description}
+
+
+_HEADERS: Final = {"X-Request-ID": _header("Known to the log.")}
+_INFERENCE_HEADERS: Final = {
+    "X-Model": _header("The model that answered."),
+    "X-Model-Version": _header("Its version.", "integer"),
+    "Server-Timing": _header("Milliseconds: decode, queue, infer, encode."),
+    "X-Resized": _header(
+        "`true` where an image had another size and the answer is no JSON, which says so itself."
+    ),
 }
+_GRID_HEADERS: Final = {"X-Grid": _header("Rows and columns of frames, with a comma.")}
+_RETRY_AFTER: Final = {"Retry-After": _header("Seconds.", "integer")}

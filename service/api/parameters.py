@@ -1,11 +1,13 @@
 """The one place that reads query strings, and what each route takes there."""
 
 import difflib
+import json
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails
 
 from service.errors import InvalidValue
 
@@ -44,10 +46,14 @@ Dims = Annotated[
 Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]
 
 
-class ModelQuery(BaseModel):
-    """Which model answers."""
+class NoQuery(BaseModel):
+    """For routes that take none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelQuery(NoQuery):
+    """Which model answers."""
 
     model: str | None = Field(None, description="Name of the model; default from the settings.")
     version: int | None = Field(None, ge=1, description="Version; default: the highest one.")
@@ -63,6 +69,16 @@ class EncodeQuery(ModelQuery):
     top_k: int | None = Field(None, ge=1, description="Keep the first k of them.")
     threshold: float | None = Field(
         None, ge=0, le=1, description="Keep those with at least this relevance, 0 to 1."
+    )
+
+
+class DecodeQuery(ModelQuery):
+    """Which latent dimensions the rows give."""
+
+    dims: Dims | None = Field(
+        None,
+        description="Numbers or names with commas, `relevant` or `all`; default: as many as a row "
+        "has, all of them or the relevant ones.",
     )
 
 
@@ -99,7 +115,7 @@ class SwapQuery(ModelQuery):
     )
 
 
-Query = TypeVar("Query", bound=ModelQuery)
+Query = TypeVar("Query", bound=NoQuery)
 
 
 def parse_query(query_string: bytes, schema: type[Query]) -> Query:
@@ -152,17 +168,38 @@ def merge(query: Query, body: BaseModel | None) -> Query:
 
 def explain(error: ValidationError, schema: type[BaseModel], *, place: str) -> InvalidValue:
     """One line from pydantic's first error: the rule, what was received, what to do."""
-    errors = error.errors(include_url=False, include_context=False)
+    errors = error.errors(include_url=False)
     first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
     where = ".".join(str(step) for step in first["loc"] if not _is_branch(step))
     if first["type"] == "extra_forbidden":
         return _unknown(where, schema, place)
     if first["type"] == "missing":
         return InvalidValue(f"{place} `{where}` must be given; got none")
-    rule = first["msg"].removeprefix("Value error, ")
-    rule = rule[0].lower() + rule[1:]
-    name = f"{place} `{where}`" if where else place
-    return InvalidValue(f"{name}: {rule}; got `{shorten(first['input'])}`")
+    name = f"{place} `{where}`" if where else "the body"
+    return InvalidValue(f"{name}: {_rule(first)}; got {_received(first)}")
+
+
+def _rule(error: ErrorDetails) -> str:
+    """Pydantic's words, but for those that speak of its own types."""
+    match error["type"]:
+        case "too_short":
+            return f"must hold {error['ctx']['min_length']} or more"
+        case "too_long":
+            return f"must hold {error['ctx']['max_length']} or fewer"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return "must be a JSON object"
+        case "list_type" | "tuple_type":
+            return "must be a list"
+    rule = error["msg"].removeprefix("Value error, ")
+    return rule[0].lower() + rule[1:]
+
+
+def _received(error: ErrorDetails) -> str:
+    if error["type"] in ("too_short", "too_long"):
+        return str(error["ctx"]["actual_length"])
+    value = error["input"]
+    plain = value is None or isinstance(value, bool)
+    return f"`{json.dumps(value) if plain else shorten(value)}`"
 
 
 def shorten(value: object, longest: int = 60) -> str:
@@ -177,6 +214,8 @@ def _is_branch(step: int | str) -> bool:
 
 def _unknown(name: str, schema: type[BaseModel], place: str) -> InvalidValue:
     known = list(schema.model_fields)
+    if not known:
+        return InvalidValue(f"this route takes no {place}; got `{shorten(name)}`; leave it out")
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
     listed = ", ".join(f"`{field}`" for field in known)
     return InvalidValue(

@@ -110,9 +110,8 @@ def _form(error: ServiceError, path: str, record: RequestRecord) -> tuple[bytes,
 
 def _from_router(error: HTTPException, scope: Scope) -> ServiceError:
     if error.status_code == 405:
-        return MethodNotAllowed(
-            scope["method"], (error.headers or {}).get("Allow", "other methods")
-        )
+        allow = (error.headers or {}).get("Allow", "other methods")
+        return MethodNotAllowed(scope["method"], allow.replace("GET", "GET, HEAD"))
     path = scope["path"][:100]
     return NotFound(f"the path must be one of this service; got `{path}`; see /docs for the routes")
 

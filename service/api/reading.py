@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from service.api.call import Call
 from service.api.multipart import read_parts
 from service.api.negotiation import JSON, NPY
+from service.api.parameters import Dims
 from service.api.row_schemas import ROWS_BODIES
 from service.api.schemas import (
     Body,
@@ -62,12 +63,16 @@ class Inputs(NamedTuple):
 
 
 class _Reader(NamedTuple):
-    """How to read the bodies of one route: the model's needs, the limits, the JSON it takes."""
+    """How to read the bodies of one route: the model's needs, the limits, the JSON it takes.
+
+    `dims` are those that the query says of latents.
+    """
 
     manifest: Manifest
     space: LatentSpace
     settings: Settings
     schema: type[Body]
+    dims: Dims | None = None
 
     @property
     def spec(self) -> ImageSpec:
@@ -101,7 +106,7 @@ class _Reader(NamedTuple):
     def _decode_json(self, given: list[Any]) -> DecodedImages:
         if self.manifest.vector is not None:
             return DecodedImages(rows_of(given, self.manifest.vector.columns), resized=False)
-        files = [decode_base64(text, what=f"image {i}") for i, text in enumerate(given)]
+        files = [decode_base64(text, what=f"images[{i}]") for i, text in enumerate(given)]
         return self._decode(files)
 
     def image_npy(self, body: bytes) -> Inputs:
@@ -117,17 +122,21 @@ class _Reader(NamedTuple):
 
     def latent_npy(self, body: bytes) -> Inputs:
         rows = npy.read_latents(body, max_rows=self.settings.max_rows)
-        return Inputs(latents=complete_latents(self.space, rows))
+        return Inputs(latents=complete_latents(self.space, rows, dims=self.dims))
 
     def any_npy(self, body: bytes) -> Inputs:
-        """Two dimensions are rows of latents, more are images."""
-        two_dimensions = len(npy.read_npy_header(body).shape) == 2
-        return self.latent_npy(body) if two_dimensions else self.image_npy(body)
+        """Two dimensions of fractions are rows of latents, all else is images."""
+        header = npy.read_npy_header(body)
+        is_latents = len(header.shape) == 2 and header.descr in npy.LATENT_TYPES
+        return self.latent_npy(body) if is_latents else self.image_npy(body)
 
     def _complete(self, parsed: DecodeBody | SweepBody) -> Floats:
         assert parsed.latents is not None
         self._check_rows(len(parsed.latents))
         dims = parsed.dims if isinstance(parsed, DecodeBody) else None
+        if dims is not None and self.dims is not None:
+            raise InvalidValue("`dims` must stand in the query or in the body; got it in both")
+        dims = self.dims if dims is None else dims
         return complete_latents(self.space, parsed.latents, dims=dims)
 
     def _decode(self, files: list[bytes]) -> DecodedImages:
@@ -173,16 +182,20 @@ async def read_start(call: Call, model: ServedModel) -> Inputs:
     return inputs
 
 
-async def read_latents(call: Call, model: ServedModel) -> Floats:
-    """Rows of latents, completed: float32 (n, latent_dim)."""
-    inputs = await _read(call, model, DecodeBody, LATENT_FORMS)
+async def read_latents(call: Call, model: ServedModel, dims: Dims | None) -> Floats:
+    """Rows of latents, completed: float32 (n, latent_dim); `dims` as the query has it."""
+    inputs = await _read(call, model, DecodeBody, LATENT_FORMS, dims)
     if inputs.latents is None:
         raise MalformedInput("the body must hold latents; got nothing; send JSON or npy")
     return inputs.latents
 
 
 async def _read(
-    call: Call, model: ServedModel, schema: type[Body], forms: tuple[str, ...]
+    call: Call,
+    model: ServedModel,
+    schema: type[Body],
+    forms: tuple[str, ...],
+    dims: Dims | None = None,
 ) -> Inputs:
     content_type = call.record.headers.get(b"content-type")
     if model.manifest.vector is not None:
@@ -194,7 +207,7 @@ async def _read(
     body = await call.read_body()
     if form is None and not body:
         return Inputs()
-    reader = _Reader(model.manifest, model.space, call.service.settings, schema)
+    reader = _Reader(model.manifest, model.space, call.service.settings, schema, dims)
     started_s = time.monotonic()
     if form is None:
         raise _unsupported("none", forms)

@@ -113,4 +113,6 @@ class Dispatch:
                 return app(scope, receive, send)
             if scope["path"] in self._allowed:
                 raise MethodNotAllowed(scope["method"], self._allowed[scope["path"]])
+            if scope["method"] == "HEAD":  # the server leaves the body out, by the request's scope
+                scope = {**scope, "method": "GET"}
         return self._router(scope, receive, send)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, Field, model_validator
 
 from service.api import schemas
-from service.api.parameters import Dims
+from service.api.parameters import Dims, Finite
 from service.api.schemas import Answer, Body
 
 NumberRow = Annotated[
@@ -33,6 +33,14 @@ class RowsBody(Body):
         return {"rows": value} if isinstance(value, list) else value
 
 
+class EncodeRowsBody(RowsBody):
+    """Rows, and which latent dimensions come back."""
+
+    dims: Dims = Field("relevant", description="As in the query.")
+    top_k: int | None = Field(None, ge=1, strict=True, description="As in the query.")
+    threshold: Finite | None = Field(None, ge=0, le=1, description="As in the query.")
+
+
 class TraverseRowsBody(schemas.SweepBody):
     """Where a traversal starts, and what it varies; all of it may be left out."""
 
@@ -56,6 +64,7 @@ class SwapRowsBody(RowsBody):
 # What takes the place of a body of images where the model takes rows.
 ROWS_BODIES: Final[dict[type[Body], type[Body]]] = {
     schemas.ImagesBody: RowsBody,
+    schemas.EncodeBody: EncodeRowsBody,
     schemas.TraverseBody: TraverseRowsBody,
     schemas.InterpolateBody: InterpolateRowsBody,
     schemas.SwapBody: SwapRowsBody,

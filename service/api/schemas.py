@@ -1,6 +1,6 @@
 """The JSON that goes in, checked by these models, and comes out, documented and tested by them."""
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +12,18 @@ Row = Annotated[list[Latent], Field(min_length=1)]
 Base64Png = Annotated[str, Field(description="PNG in base64.")]
 
 
+# A light rectangle on black, 16 x 16 pixels.
+A_PNG: Final = (
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQAQAAAAA3iMLMAAAAFElEQVR42mNgQALsD5gYGDARMgAAIDUA9o8a/wYAAAAA"
+    "SUVORK5CYII="
+)
+
+
+def _example(**fields: Any) -> ConfigDict:
+    """What `/docs` sends at the first click, whatever the model; options stand in its query."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 class Body(BaseModel):
     """What all JSON bodies share: a key that is not known is an error."""
 
@@ -21,16 +33,25 @@ class Body(BaseModel):
 class ImagesBody(Body):
     """Pictures as base64 text."""
 
+    model_config = _example(images=[A_PNG])
+
     images: list[str] = Field(
         min_length=1, description="PNG, JPEG, WebP or BMP files in base64, one text each."
     )
 
 
+class EncodeBody(ImagesBody):
+    """Pictures, and which latent dimensions come back."""
+
+    dims: Dims = Field("relevant", description="As in the query.")
+    top_k: int | None = Field(None, ge=1, strict=True, description="As in the query.")
+    threshold: Finite | None = Field(None, ge=0, le=1, description="As in the query.")
+
+
 class DecodeBody(Body):
     """Latents to turn into images."""
 
-    # What `/docs` sends at the first click, whatever the model.
-    model_config = ConfigDict(json_schema_extra={"examples": [{"latents": [[1.5]], "dims": [0]}]})
+    model_config = _example(latents=[[1.5]], dims=[0])
 
     latents: list[Row] = Field(
         min_length=1,
@@ -55,6 +76,8 @@ class SweepBody(Body):
 class TraverseBody(SweepBody):
     """Where a traversal starts, and what it varies; all of it may be left out."""
 
+    model_config = _example(images=[A_PNG])
+
     images: list[str] | None = Field(
         None, min_length=1, max_length=1, description="One picture in base64."
     )
@@ -63,11 +86,15 @@ class TraverseBody(SweepBody):
 class InterpolateBody(ImagesBody):
     """Two pictures and the number of steps between them."""
 
+    model_config = _example(images=[A_PNG, A_PNG])
+
     steps: int = Field(11, strict=True, description="Columns of the grid, 2 to `max_steps`.")
 
 
 class SwapBody(ImagesBody):
     """Two pictures and the dimensions to take from the second."""
+
+    model_config = _example(images=[A_PNG, A_PNG], dims=[0])
 
     dims: Dims | None = Field(
         None, description="Numbers or names of dimensions, `relevant` or `all`."
@@ -240,6 +267,8 @@ def parse_body(body: bytes, schema: type[B]) -> B:
         MalformedInput: the bytes are no JSON.
         InvalidValue: the JSON is not what the route takes; the text names the first wrong field.
     """
+    if not body:
+        raise MalformedInput("a body of `application/json` must be JSON; got nothing")
     try:
         return schema.model_validate_json(body)
     except ValidationError as error:

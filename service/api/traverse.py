@@ -41,6 +41,7 @@ def traverse_routes(service: Service) -> list[LeanRoute]:
         answers=grid_answers(),
         problems=INFERENCE_PROBLEMS,
     )
+    described["requestBody"]["required"] = False
     return [inference_route(traverse, service, described)]
 
 

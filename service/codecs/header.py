@@ -53,7 +53,7 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageHeader:
     image_format = sniff(data)
     if image_format is None:
         raise MalformedInput(
-            f"the body must be a PNG, JPEG, WebP or BMP image; got {describe(data)}"
+            f"an image must be a PNG, JPEG, WebP or BMP file; got {describe(data)}"
         )
     try:
         width, height = _SIZES[image_format](data)

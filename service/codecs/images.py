@@ -88,7 +88,7 @@ def _decode_one_of(
     except (MalformedInput, TooManyPixels) as error:
         if len(files) == 1:
             raise
-        raise type(error)(f"image {index}: {error.detail}") from None
+        raise type(error)(f"images[{index}]: {error.detail}") from None
 
 
 def _decode(data: bytes, header: ImageHeader, spec: ImageSpec, max_pixels: int) -> Pixels:

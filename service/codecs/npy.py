@@ -25,6 +25,7 @@ from service.errors import InvalidValue, MalformedInput, TooManyPixels, TooManyR
 MAGIC: Final = b"\x93NUMPY"
 MAX_HEADER_BYTES: Final = 4096  # numpy writes 118 for any plain array
 MAX_DIMS: Final = 8
+CHANNELS: Final = frozenset((1, 3))
 _UNREADABLE: Final = (
     LookupError,
     MemoryError,
@@ -35,6 +36,7 @@ _UNREADABLE: Final = (
     struct.error,
 )
 IMAGE_TYPES: Final = {"|u1": "uint8", "<f4": "float32", ">f4": "float32"}
+IMAGES_WANTED: Final = "uint8 in 0 … 255, or float32 in [0, 1]"
 LATENT_TYPES: Final = {"<f4": "float32", ">f4": "float32", "<f8": "float64", ">f8": "float64"}
 
 
@@ -57,7 +59,7 @@ def read_images(data: bytes, spec: ImageSpec, *, max_rows: int, max_pixels: int)
         TooManyRows, TooManyPixels: more than the limits.
     """
     header = read_npy_header(data)
-    _check_type(header, IMAGE_TYPES, "uint8, or float32 in [0, 1]")
+    _check_type(header, IMAGE_TYPES, IMAGES_WANTED)
     _check_image_shape(header.shape, max_rows=max_rows, max_pixels=max_pixels)
     array = _array(data, header)
     pixels = array if array.dtype == np.uint8 else _pixels_of_floats(array)
@@ -163,17 +165,21 @@ def _check_type(header: NpyHeader, types: dict[str, str], wanted: str) -> None:
             f"the array must be {wanted}; got Python objects (dtype `object`), "
             "which are never unpickled; convert with `.astype`"
         )
+    cure = "scale the values, then convert" if wanted == IMAGES_WANTED else "convert"
     raise InvalidValue(
-        f"the array must be {wanted}; got dtype `{header.descr[:20]}`; convert with `.astype`"
+        f"the array must be {wanted}; got dtype `{header.descr[:20]}`; {cure} with `.astype`"
     )
 
 
 def _check_image_shape(shape: tuple[int, ...], *, max_rows: int, max_pixels: int) -> None:
-    fits = len(shape) == 3 or (len(shape) == 4 and shape[3] in {1, 3})
-    if not fits or 0 in shape:
+    # (height, width, 1 or 3) is one image, and not `height` images of 1 or 3 pixels a row
+    single = len(shape) == 2 or (len(shape) == 3 and shape[2] in CHANNELS)
+    fits = len(shape) == 3 or (len(shape) == 4 and shape[3] in CHANNELS)
+    if single or not fits or 0 in shape:
+        cure = "add a first axis to a single image" if single else "move axes, channels last"
         raise InvalidValue(
             "images must have the shape (n, height, width) or (n, height, width, 1 or 3); "
-            f"got {shape}; add a first axis to a single image"
+            f"got {shape}; {cure}"
         )
     _check_rows(shape[0], max_rows)
     if shape[1] * shape[2] > max_pixels:

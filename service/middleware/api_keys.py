@@ -34,16 +34,18 @@ class ApiKeys:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http" and not self._is_exempt(scope["path"]):
-            key = _key_of(record_of(scope).headers)
+            headers = record_of(scope).headers
+            authorization = headers.get(b"authorization", b"")
+            key = _key_of(authorization, headers.get(KEY_HEADER))
             if key is None:
-                raise Unauthorized(f"this path needs an API key; got none; {_HOW}")
+                got = "an `Authorization` that is no `Bearer KEY`" if authorization else "none"
+                raise Unauthorized(f"this path needs an API key; got {got}; {_HOW}")
             if not self._knows(key):
                 raise Unauthorized(f"an API key must be one that the service knows; {_HOW}")
         return self._app(scope, receive, send)
 
 
-def _key_of(headers: dict[bytes, bytes]) -> bytes | None:
-    authorization = headers.get(b"authorization", b"")
+def _key_of(authorization: bytes, plain: bytes | None) -> bytes | None:
     if authorization[: len(_BEARER)].lower() == _BEARER:
         return authorization[len(_BEARER) :].strip()
-    return headers.get(KEY_HEADER)
+    return plain

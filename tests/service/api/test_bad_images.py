@@ -43,7 +43,7 @@ IMAGES = {
     "text called image/png": Case(
         400,
         "malformed-input",
-        "must be a PNG, JPEG, WebP or BMP image; got 11 bytes of text",
+        "must be a PNG, JPEG, WebP or BMP file; got 11 bytes of text",
         request=raw(b"hello world"),
     ),
     "gif called image/png": Case(
@@ -55,7 +55,7 @@ IMAGES = {
     "wrong base64": Case(
         400,
         "malformed-input",
-        "image 1 must be base64 with the standard alphabet",
+        "images[1] must be base64 with the standard alphabet",
         request={"json": {"images": [TEXT, "%%%"]}},
     ),
     "data address": Case(
@@ -70,19 +70,43 @@ IMAGES = {
         "a body of `application/json` must be JSON; got",
         request=raw(b"{oops", "application/json"),
     ),
+    "empty json": Case(
+        400,
+        "malformed-input",
+        "a body of `application/json` must be JSON; got nothing",
+        request=raw(b"", "application/json"),
+    ),
+    "json with null": Case(
+        422,
+        "invalid-value",
+        "field `images`: must be a list; got `null`",
+        request={"json": {"images": None}},
+    ),
+    "empty image in json": Case(
+        400,
+        "malformed-input",
+        "an image must be a PNG, JPEG, WebP or BMP file; got nothing",
+        request={"json": {"images": [""]}},
+    ),
+    "compressed": Case(
+        415,
+        "unsupported-media-type",
+        "`Content-Encoding` must be left out; got `gzip`; send the body uncompressed",
+        request={"content": GOOD, "headers": {"Content-Encoding": "gzip"}},
+    ),
     "json of another kind": Case(
-        422, "invalid-value", "field: input should be an object", request={"json": [1]}
+        422, "invalid-value", "the body: must be a JSON object; got", request={"json": [1]}
     ),
     "no image in the json": Case(
         422,
         "invalid-value",
-        "field `images`: list should have at least",
+        "field `images`: must hold 1 or more; got 0",
         request={"json": {"images": []}},
     ),
     "unknown json key": Case(
         422,
         "invalid-value",
-        "field must be one of `images`; got `image`; the nearest is `images`",
+        "field must be one of `images`, `dims`, `top_k`, `threshold`; got `image`; the nearest is",
         request={"json": {"image": TEXT}},
     ),
     "npy with objects": Case(
@@ -100,7 +124,7 @@ IMAGES = {
     "npy of integers": Case(
         422,
         "invalid-value",
-        "the array must be uint8, or float32 in [0, 1]; got dtype `<i8`",
+        "the array must be uint8 in 0 … 255, or float32 in [0, 1]; got dtype `<i8`",
         request=npy(picture()[None].astype(np.int64)),
     ),
     "npy outside [0, 1]": Case(

@@ -26,6 +26,27 @@ QUERIES = {
     "version that is no number": Case(
         422, "invalid-value", "query parameter `version`: input should be", path="/encode?version=x"
     ),
+    "query where none is taken": Case(
+        422,
+        "invalid-value",
+        "this route takes no query parameter; got `x`; leave it out",
+        method="GET",
+        path="/models?x=1",
+    ),
+    "dims of encode in query and body": Case(
+        422,
+        "invalid-value",
+        "`dims` must stand in the query or in the body; got it in both",
+        path="/encode?dims=all",
+        request={"json": {"images": [TEXT], "dims": [1]}},
+    ),
+    "latents' dims in query and body": Case(
+        422,
+        "invalid-value",
+        "`dims` must stand in the query or in the body; got it in both",
+        path="/decode?dims=1",
+        request={"json": {"latents": [[1.0]], "dims": [1]}},
+    ),
     "unknown dimension": Case(
         404,
         "unknown-dimension",
@@ -154,7 +175,7 @@ LATENTS = {
     "no rows": Case(
         422,
         "invalid-value",
-        "field `latents`: list should have",
+        "field `latents`: must hold 1 or more; got 0",
         path="/decode",
         request=latents(),
     ),

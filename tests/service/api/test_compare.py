@@ -51,7 +51,7 @@ async def test_reconstruct_takes_a_raw_image(client: httpx.AsyncClient) -> None:
 
     grid = GridAnswer.model_validate(answer.json())
     assert grid.columns == ["original", "reconstruction"]
-    assert [row.name for row in grid.rows] == ["image 1"]
+    assert [row.name for row in grid.rows] == ["image 0"]
 
 
 async def test_interpolate_walks_from_the_first_to_the_second(

@@ -55,6 +55,23 @@ async def test_decode_completes_rows_with_the_training_mean(
     _close(from_npy(answer.content)[..., 0], _levels(weights, full[None]))
 
 
+async def test_decode_takes_dims_from_the_query_for_npy_and_json(
+    client: httpx.AsyncClient, weights: TinyWeights
+) -> None:
+    full = MEAN.copy()
+    full[3] = 1.0
+    forms: list[dict[str, Any]] = [
+        {"json": {"latents": [[1.0]]}, "headers": {"Accept": NPY}},
+        {
+            "content": as_npy(np.ones((1, 1), np.float32)),
+            "headers": {"Accept": NPY, "Content-Type": NPY},
+        },
+    ]
+    for form in forms:
+        answer = await client.post("/decode?dims=3", **form)
+        _close(from_npy(answer.content)[..., 0], _levels(weights, full[None]))
+
+
 @pytest.mark.parametrize("dtype", ["<f4", "<f8", ">f4"])
 async def test_decode_reads_npy(
     client: httpx.AsyncClient, weights: TinyWeights, dtype: str

@@ -11,6 +11,7 @@ import pytest
 from service.api.negotiation import JSON
 from service.api.reading import IMAGE_FORMS, LATENT_FORMS
 from service.api.rendering import GRID_TYPES, IMAGE_TYPES
+from tests.service.conftest import as_file, picture
 
 
 @pytest.fixture
@@ -138,11 +139,54 @@ async def test_openapi_lists_the_parameters_of_encode(document: dict[str, Any]) 
     assert all(parameter["description"] for parameter in parameters)
 
 
-async def test_openapi_has_an_example_of_decode_that_works(
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [
+        ("/encode", "EncodeBody"),
+        ("/factors", "ImagesBody"),
+        ("/decode", "DecodeBody"),
+        ("/traverse", "TraverseBody"),
+        ("/reconstruct", "ImagesBody"),
+        ("/interpolate", "InterpolateBody"),
+        ("/swap", "SwapBody"),
+    ],
+)
+async def test_openapi_has_examples_that_work_beside_the_defaults_that_the_page_fills_in(
+    client: httpx.AsyncClient, document: dict[str, Any], path: str, schema: str
+) -> None:
+    operation = document["paths"][path]["post"]
+    forms = operation["requestBody"]["content"][JSON]["schema"]
+    assert f"#/components/schemas/{schema}" in str(forms)
+    (example,) = document["components"]["schemas"][schema]["examples"]
+    filled_in = {
+        parameter["name"]: parameter["schema"]["default"]
+        for parameter in operation["parameters"]
+        if parameter["schema"].get("default") is not None
+    }
+
+    answer = await client.post(path, params=filled_in, json=example)
+
+    assert answer.status_code == 200, answer.text
+
+
+async def test_openapi_documents_the_headers_of_its_answers(
     client: httpx.AsyncClient, document: dict[str, Any]
 ) -> None:
-    (example,) = document["components"]["schemas"]["DecodeBody"]["examples"]
+    for path in ("/encode", "/traverse"):
+        responses = document["paths"][path]["post"]["responses"]
+        answer = await client.post(
+            path, content=as_file(picture()), headers={"Content-Type": "image/png"}
+        )
+        assert {"x-request-id", "server-timing", "x-model", "x-model-version"} <= {*answer.headers}
+        sent = {name for name in answer.headers if name.startswith(("x-", "server-"))}
+        documented = {name.lower() for name in responses["200"]["headers"]}
+        assert sent - {"x-content-type-options"} <= documented
+        assert "Retry-After" in responses["429"]["headers"]
 
-    answer = await client.post("/decode", json=example)
 
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+async def test_openapi_says_that_files_of_a_form_are_files(document: dict[str, Any]) -> None:
+    body = document["paths"]["/swap"]["post"]["requestBody"]
+    form = body["content"]["multipart/form-data"]["schema"]
+    assert form["properties"]["images"]["items"] == {"type": "string", "format": "binary"}
+    assert body["required"]
+    assert not document["paths"]["/traverse"]["post"]["requestBody"]["required"]

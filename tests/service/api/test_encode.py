@@ -111,6 +111,16 @@ async def test_encode_answers_the_dims_that_the_query_asks_for(
     assert len(answer.json()["mu"][0]) == len(dims)
 
 
+async def test_encode_takes_its_options_in_a_json_body_as_well(client: httpx.AsyncClient) -> None:
+    images = {"images": [base64.b64encode(as_file(picture())).decode()]}
+
+    chosen = await client.post("/encode", json={**images, "dims": [3, "scale"]})
+    first = await client.post("/encode?dims=all", json={**images, "threshold": 0.5, "top_k": 1})
+    plain = await client.post("/encode", json=images)
+
+    assert [answer.json()["dims"] for answer in (chosen, first, plain)] == [[3, 0], [0], RELEVANT]
+
+
 async def test_encode_keeps_the_order_of_several_images(
     client: httpx.AsyncClient, weights: TinyWeights
 ) -> None:

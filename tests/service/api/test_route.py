@@ -9,6 +9,7 @@ async def test_route_finds_fixed_paths_and_paths_with_parameters(
     client: httpx.AsyncClient, path: str
 ) -> None:
     assert (await client.get(path)).status_code == 200
+    assert (await client.head(path)).status_code == 200
 
 
 async def test_route_redirects_nobody_for_a_slash_too_many(client: httpx.AsyncClient) -> None:
@@ -24,7 +25,7 @@ async def test_route_redirects_nobody_for_a_slash_too_many(client: httpx.AsyncCl
         ("GET", "/encode", "POST"),
         ("DELETE", "/livez", "GET, HEAD"),
         ("PUT", "/factors", "POST, GET, HEAD"),
-        ("PUT", "/models/tiny", "GET"),
+        ("PUT", "/models/tiny", "GET, HEAD"),
     ],
 )
 async def test_route_names_the_methods_of_a_path(

@@ -67,7 +67,7 @@ def test_header_accepts_exactly_the_limit() -> None:
     ],
 )
 def test_header_names_what_was_received(data: bytes, name: str) -> None:
-    message = rf"^the body must be a PNG, JPEG, WebP or BMP image; got {name}$"
+    message = rf"^an image must be a PNG, JPEG, WebP or BMP file; got {name}$"
     with pytest.raises(MalformedInput, match=message):
         read_header(data, max_pixels=PLENTY)
 

@@ -113,7 +113,7 @@ def test_decode_refuses_a_huge_picture_by_its_header() -> None:
 
 
 def test_decode_refuses_text_called_an_image() -> None:
-    message = "must be a PNG, JPEG, WebP or BMP image; got 9 bytes of text"
+    message = "must be a PNG, JPEG, WebP or BMP file; got 9 bytes of text"
     with pytest.raises(MalformedInput, match=message):
         _decode(b"not a png")
 
@@ -163,9 +163,9 @@ def test_decode_images_says_when_one_was_resized() -> None:
 
 
 def test_decode_images_names_the_bad_one() -> None:
-    with pytest.raises(MalformedInput, match=r"^image 1: the body must be a PNG.* got 4 bytes"):
+    with pytest.raises(MalformedInput, match=r"^images\[1\]: an image must be a PNG.* got 4 bytes"):
         decode_images([saved(disc()), b"nope"], spec(), max_pixels=PLENTY)
-    with pytest.raises(MalformedInput, match=r"^the body must be"):
+    with pytest.raises(MalformedInput, match=r"^an image must be"):
         decode_images([b"nope"], spec(), max_pixels=PLENTY)
 
 

@@ -89,9 +89,12 @@ def test_images_of_every_format_version_are_read(version: tuple[int, int]) -> No
     ("array", "message"),
     [
         (noise(16, 16), r"must have the shape \(n, height, width\) or .*; got \(16, 16\); add a"),
+        (noise(16, 16, 3), r"got \(16, 16, 3\); add a first axis to a single image"),
+        (noise(16, 16, 1), r"got \(16, 16, 1\); add a first axis to a single image"),
         (noise(1, 16, 16, 4), r"got \(1, 16, 16, 4\)"),
+        (noise(1, 3, 16, 16), r"got \(1, 3, 16, 16\); move axes, channels last"),
         (noise(0, 16, 16), r"got \(0, 16, 16\)"),
-        (np.zeros((1, 4, 4)), "must be uint8, or float32 in .*; got dtype `<f8`; convert with"),
+        (np.zeros((1, 4, 4)), "must be uint8 in 0 .* got dtype `<f8`; scale the values"),
         (np.zeros((1, 4, 4), np.int8), "got dtype `|i1`"),
         (np.zeros((1, 4, 4), [("a", "u1")]), "got dtype `records`"),
         (np.full((1, 4, 4), np.nan, np.float32), r"must lie in \[0, 1\] and not be NaN; got nan"),

@@ -42,9 +42,9 @@ async def test_api_keys_let_an_exempt_path_through() -> None:
     ("headers", "text"),
     [
         ({}, "this path needs an API key; got none; send it as `Authorization: Bearer KEY` or"),
-        ({"Authorization": "Basic good"}, "this path needs an API key; got none"),
+        ({"Authorization": "good"}, "got an `Authorization` that is no `Bearer KEY`; send it as"),
         ({"X-API-Key": "bad"}, "an API key must be one that the service knows; send it as"),
-        ({"Authorization": "Bearer"}, "this path needs an API key; got none"),
+        ({"Authorization": "Bearer"}, "got an `Authorization` that is no `Bearer KEY`"),
         ({"Authorization": "Bearer bad", "X-API-Key": "good"}, "one that the service knows"),
         ({"X-API-Key": ""}, "one that the service knows"),
     ],
