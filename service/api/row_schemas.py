@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, Field, model_validator
 
 from service.api import schemas
-from service.api.parameters import Dims, Finite
+from service.api.parameters import Dims
 from service.api.schemas import Answer, Body
 
 NumberRow = Annotated[
@@ -33,12 +33,8 @@ class RowsBody(Body):
         return {"rows": value} if isinstance(value, list) else value
 
 
-class EncodeRowsBody(RowsBody):
+class EncodeRowsBody(schemas.ChoiceBody, RowsBody):
     """Rows, and which latent dimensions come back."""
-
-    dims: Dims = Field("relevant", description="As in the query.")
-    top_k: int | None = Field(None, ge=1, strict=True, description="As in the query.")
-    threshold: Finite | None = Field(None, ge=0, le=1, description="As in the query.")
 
 
 class TraverseRowsBody(schemas.SweepBody):

@@ -40,12 +40,18 @@ class ImagesBody(Body):
     )
 
 
-class EncodeBody(ImagesBody):
-    """Pictures, and which latent dimensions come back."""
+class ChoiceBody(Body):
+    """Which latent dimensions come back, in place of the query's words."""
 
-    dims: Dims = Field("relevant", description="As in the query.")
-    top_k: int | None = Field(None, ge=1, strict=True, description="As in the query.")
-    threshold: Finite | None = Field(None, ge=0, le=1, description="As in the query.")
+    dims: Dims = Field("relevant", description="`relevant`, `all`, or numbers or names.")
+    top_k: int | None = Field(None, ge=1, strict=True, description="Keep the first k of them.")
+    threshold: float | None = Field(
+        None, ge=0, le=1, strict=True, description="Keep those with at least this relevance."
+    )
+
+
+class EncodeBody(ChoiceBody, ImagesBody):
+    """Pictures, and which latent dimensions come back."""
 
 
 class DecodeBody(Body):

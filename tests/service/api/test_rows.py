@@ -23,3 +23,14 @@ async def test_row_far_from_the_training_data_is_refused_by_its_number(
         f"row {len(rows) - 1} must lie nearer to the training data: the model's numbers for it "
         "overflow; check its columns and their units"
     )
+
+
+async def test_rows_are_encoded_to_the_dims_that_their_body_asks_for(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    async with start_service(model_repository=(write_tiny_rows(tmp_path),)) as started:
+        body = {"rows": [[170, 70, 40]], "dims": "all", "top_k": 1}
+        answer = await started.client.post("/encode", json=body)
+
+    assert answer.json()["dims"] == [0]
+    assert len(answer.json()["mu"][0]) == 1
