@@ -135,7 +135,7 @@ def _picture(name: str, caption: str, shown: set[str]) -> str:
 def _training(run: TrainedRun, manifest: Manifest) -> str:
     facts, samples = manifest.training, f"{_words(manifest).sample}s"
     rows = {
-        "command": "`rfvae-train run config.toml --out RUN`, with the settings below",
+        "command": _command(run),
         "data": f"{facts.data_name} ({facts.data_source}), {facts.n_images:,} {samples}",
         "data SHA-256": f"`{facts.data_sha256}`",
         "objective": f"{facts.objective}, {manifest.likelihood} likelihood{_scale(manifest)}",
@@ -146,6 +146,13 @@ def _training(run: TrainedRun, manifest: Manifest) -> str:
         "code, torch": f"{facts.code_version}, {facts.torch_version}",
     }
     return "## Training\n\n" + table(("", ""), rows.items())
+
+
+def _command(run: TrainedRun) -> str:
+    command = "`rfvae-train run config.toml --out RUN`, with the settings below"
+    if run.pruned_from is None:
+        return command
+    return f"{command} and `latent_dim = {run.pruned_from['latent_dim']}`, then `rfvae-train prune`"
 
 
 def _scale(manifest: Manifest) -> str:

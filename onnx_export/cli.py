@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from onnx_export.errors import ExportError
@@ -105,12 +106,12 @@ def _summarize(exported: Exported) -> None:
     manifest = exported.manifest
     console = Console()
     for warning in exported.warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False)
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     table = Table("dim", "name", "relevance", "KL, nats", "mu 1 %", "mu 99 %")
     for dim in (manifest.dimensions[index] for index in manifest.relevant_dims):
         ends = (dim.mu_quantiles.p1, dim.mu_quantiles.p99)
         figures = (dim.relevance, dim.mean_kl, *ends)
-        table.add_row(str(dim.dim), dim.name, *(f"{figure:.2f}" for figure in figures))
+        table.add_row(str(dim.dim), escape(dim.name), *(f"{figure:.2f}" for figure in figures))
     console.print(table)
     lines = _checks(manifest) if exported.reduction is None else _costs(exported.reduction)
     lines += [f"Wrote {exported.folder}", f"Next: rfvae-serve check {as_typed(exported.folder)}"]

@@ -26,7 +26,15 @@ from onnx_export.row_units import in_row_units
 from onnx_export.sign import sign_folder
 from onnx_export.sweeps import Sweep, measure_sweeps
 from onnx_export.trained_run import TrainedRun
-from onnx_export.verify import Deviation, Engine, Reference, measure, parity, require_parity
+from onnx_export.verify import (
+    Deviation,
+    Engine,
+    Reference,
+    measure,
+    parity,
+    require_finite,
+    require_parity,
+)
 from service.models.artifact import (
     FileEntry,
     Manifest,
@@ -137,7 +145,10 @@ def _reduce(plan: Plan, graphs: Graphs, full: Engine, folder: Path) -> tuple[Red
     )
     require_small(loss, plan.request.max_error_percent)
     speed = measure_speed(full, reduced, fresh)
-    deviations = measure(reference, reduced, plan.inputs, plan.draft.vector)
+    # Only on the best inputs, which the golden samples are of: on random ones errors are larger,
+    # and a self-test that allowed for them would pass any picture.
+    deviations = measure(reference, reduced, plan.inputs[-1:], plan.draft.vector)
+    require_finite(deviations)
     return Reduction(loss, speed), parity(deviations, _twice_the_largest(deviations))
 
 
@@ -193,5 +204,5 @@ def _read_back(folder: Path) -> None:
     engine, golden = open_service_engine(folder, manifest), load_golden(folder)
     if np.isfinite(golden.mu).all() and np.isfinite(golden.decoded).all():
         # A broken run got this far by force; the service will refuse it.
-        engine.self_test(golden, tolerance=manifest.parity.tolerance)
+        engine.self_test(golden)
     engine.close()

@@ -1,14 +1,17 @@
 """The whole way from a run folder to a checked model folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from onnx_export.contents import OpenEngine, Plan, Written, fill_folder, open_service_engine
 from onnx_export.errors import ExportError
 from onnx_export.facts import draft_manifest, name_dimensions
 from onnx_export.folder import check_target, next_version, published
 from onnx_export.inputs import CheckInputs, random_inputs, real_inputs
-from onnx_export.prune import prune_run
+from onnx_export.prune import prune_run, pruned_before
 from onnx_export.request import Exported, Request
 from onnx_export.sign import load_private_key
 from onnx_export.trained_run import TrainedRun, doubts
@@ -29,8 +32,9 @@ def export_run(
         ExportError: the run is doubtful, the version exists, a name is wrong, or torch and
             ONNX Runtime differ, or a disk is full.
     """
-    target = _target(run, request)
-    plan = _plan(run, request, version=int(target.name), open_engine=open_engine)
+    with _told(run):
+        target = _target(run, request)
+        plan = _plan(run, request, version=int(target.name), open_engine=open_engine)
     written: list[Written] = []
     with published(target, lambda folder: written.append(fill_folder(plan, folder))):
         if request.triton is not None:
@@ -39,11 +43,43 @@ def export_run(
 
 
 def _target(run: TrainedRun, request: Request) -> Path:
-    name = request.model_name(run.info["data"]["name"])
+    name = _name(run, request)
     version = request.version
     if version is None:
         version = next_version(request.repository, name)
+    if request.triton is not None and request.triton.resolve() == request.repository.resolve():
+        raise ExportError(
+            "the service reads every folder of a repository as a model of its own: "
+            f"`--triton` must not be `--to`, `{request.repository}`; choose another folder"
+        )
     return check_target(request.repository, name=name, version=version)
+
+
+def _name(run: TrainedRun, request: Request) -> str:
+    is_pruned = run.pruned_from is not None
+    return request.model_name(run.info["data"]["name"], is_pruned=is_pruned)
+
+
+@contextmanager
+def _told(run: TrainedRun) -> Iterator[None]:
+    """Says in one line what the files of the run do not say, or garble."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise _garbled(run, f"`{where}`: {first['msg']}") from error
+    except KeyError as error:
+        raise _garbled(run, f"no `{error.args[0]}`") from error
+    except (TypeError, IndexError) as error:
+        raise _garbled(run, f"values of another kind ({error})") from error
+
+
+def _garbled(run: TrainedRun, found: str) -> ExportError:
+    return ExportError(
+        f"`run.json`, `report.json` and `evaluation.json` of `{run.path}` must be whole: got "
+        f"{found}; run `rfvae-train report` and `rfvae-train evaluate` again"
+    )
 
 
 def _plan(run: TrainedRun, request: Request, *, version: int, open_engine: OpenEngine) -> Plan:
@@ -52,8 +88,8 @@ def _plan(run: TrainedRun, request: Request, *, version: int, open_engine: OpenE
     key = None if request.signing_key is None else load_private_key(request.signing_key)
     run = name_dimensions(run, request.names)
     inputs, warnings = _inputs_and_warnings(run, force=request.force)
-    name = request.model_name(run.info["data"]["name"])
-    notes = []
+    name = _name(run, request)
+    notes = [pruned_before(run.pruned_from)] if run.pruned_from is not None else []
     if request.pruned:
         run, note = prune_run(run)
         notes.append(note)

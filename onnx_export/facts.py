@@ -38,6 +38,7 @@ from training.networks import VAE
 from training.schedules import is_always_zero
 
 # In the order of the models that have them: BF-VAE-0, -1 and -2.
+QUANTILES = {"1", "5", "25", "50", "75", "95", "99"}  # keys in the report
 BAYES_FACTOR_PRIORS = ("variance", "gamma", "gated-gamma")
 
 
@@ -201,6 +202,10 @@ def _changes(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _finite(value: Any) -> Any:
+    """The value with 0 for what is not finite, and for all of some quantiles if one of them is."""
     if isinstance(value, Mapping):
-        return {key: _finite(part) for key, part in value.items()}
+        finite = {key: _finite(part) for key, part in value.items()}
+        if finite.keys() == QUANTILES and finite != value:
+            return dict.fromkeys(finite, 0.0)
+        return finite
     return 0.0 if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from onnx_export.errors import ExportError
+from service.models.repository import VERSION
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -19,7 +20,7 @@ def next_version(repository: Path, name: str) -> int:
     folder = repository / name
     if not folder.is_dir():
         return 1
-    return 1 + max((int(p.name) for p in folder.iterdir() if p.name.isdecimal()), default=0)
+    return 1 + max((int(p.name) for p in folder.iterdir() if VERSION.fullmatch(p.name)), default=0)
 
 
 def check_target(repository: Path, *, name: str, version: int) -> Path:
@@ -33,10 +34,16 @@ def check_target(repository: Path, *, name: str, version: int) -> Path:
             "a model name is 1 to 64 letters, digits, `.`, `_` or `-` and starts with a letter or "
             f"digit: got `{name}`; choose one with `--name`"
         )
-    if version < 1:
+    if not VERSION.fullmatch(str(version)):
         raise ExportError(
-            f"a version is 1 or more: got {version}; leave `--version` out for the next one"
+            f"a version is 1 to 999999999: got {version}; leave `--version` out for the next one"
         )
+    for folder in (repository / name, *(repository / name).parents):
+        if folder.exists() and not folder.is_dir():
+            raise ExportError(
+                f"a model is a folder of a repository: `{folder}` is a file; choose another `--to` "
+                "or `--name`, or move it away"
+            )
     target = repository / name / str(version)
     if target.exists():
         raise _exists(target, repository)

@@ -104,7 +104,9 @@ def require_small(loss: Loss, limit_percent: float) -> None:
     found = [(f"`{latent.name}`", latent.percent) for latent in loss.latents]
     what = "an image's pixels" if loss.is_image else "a row's columns"
     found.append((f"the mean over {what}", loss.pixel_mean))
-    wrong = [f"{name} by {percent:.3g} %" for name, percent in found if percent > limit_percent]
+    wrong = [
+        f"{name} by {percent:.3g} %" for name, percent in found if not percent <= limit_percent
+    ]
     if wrong:
         raise ExportError(
             f"a reduced precision may move values by {limit_percent:g} % of their range: it moves "
@@ -123,9 +125,10 @@ def describe(loss: Loss) -> str:
     sample, parts, whole = "row", "columns", "their range"
     if loss.is_image:
         sample, parts, whole = "image", "pixels", "full brightness"
+    moved = f"{latents}; " if latents else ""
     return (
         f"Largest change against float32 over {loss.n_images} {sample}s not used to calibrate: "
-        f"{latents}; {parts} by {loss.pixel_max:.2g} % of {whole}, {loss.pixel_mean:.2g} % on "
+        f"{moved}{parts} by {loss.pixel_max:.2g} % of {whole}, {loss.pixel_mean:.2g} % on "
         f"average in the worst {sample}."
     )
 

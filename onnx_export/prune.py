@@ -1,6 +1,6 @@
 """Exports the relevant dimensions only (`training/pruning.py`), with a report that fits them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +50,17 @@ def prune_run(run: TrainedRun) -> tuple[TrainedRun, str]:
         "before."
     )
     return replace(run, loaded=loaded, report=report, is_pruned=True), sentence
+
+
+def pruned_before(facts: Mapping[str, Any]) -> str:
+    """A paragraph on a run that `rfvae-train prune` made from another: `facts` as it left them."""
+    dims = ", ".join(map(str, facts["dims"]))
+    return (
+        f"Pruned: made by `rfvae-train prune` from the run `{facts['run']}`. Of its "
+        f"{facts['latent_dim']} latent dimensions {dims} are left, numbered anew; the others are "
+        f"fixed at their mean. This loses {facts['share_lost']:.2%} of what the code explains of "
+        f"{facts['n_images']:,} {facts['images']} samples."
+    )
 
 
 def _encode(vae: VAE, source: ImageSource) -> Encoded:

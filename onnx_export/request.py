@@ -44,11 +44,16 @@ class Request:
         """float16 is for GPUs whatever is asked."""
         return "gpu" if self.precision == "float16" else self.target
 
-    def model_name(self, data_name: str) -> str:
-        """The name, so that a reduced model does not become the next version of the full one."""
+    def model_name(self, data_name: str, *, is_pruned: bool = False) -> str:
+        """The name, so that a reduced model does not become the next version of the full one.
+
+        Args:
+            data_name: of the run's data.
+            is_pruned: whether the run itself was made by `rfvae-train prune`.
+        """
         if self.name is not None:
             return self.name
-        form = "-pruned" if self.pruned else ""
+        form = "-pruned" if self.pruned or is_pruned else ""
         return data_name + form + ("" if self.precision == "float32" else f"-{self.precision}")
 
 

@@ -60,6 +60,12 @@ class TrainedRun:
         return found or standardization_of(open_run_images(self.loaded))
 
     @property
+    def pruned_from(self) -> Mapping[str, Any] | None:
+        """What `rfvae-train prune` says of the run that it made this one from, if it did."""
+        found: Mapping[str, Any] | None = self.info.get("pruned_from")
+        return found
+
+    @property
     def info(self) -> Mapping[str, Any]:
         """What `run.json` says."""
         return self.loaded.run_info
@@ -86,6 +92,7 @@ def doubts(run: TrainedRun) -> list[str]:
     return [
         *_unfinished(run),
         *_stale(run),
+        *_of_another_run(run),
         *_not_finite(run),
         *_nothing_relevant(run),
         *_coarse_columns(run),
@@ -141,6 +148,17 @@ def _stale(run: TrainedRun) -> Iterator[str]:
                 f"is at step {run.loaded.step}; run `rfvae-train {commands[name]} "
                 f"{as_typed(run.path)}` again"
             )
+
+
+def _of_another_run(run: TrainedRun) -> Iterator[str]:
+    described = run.report.get("run", {})
+    for key in ("seed", "created", "data"):
+        if key in described and described[key] != run.info.get(key):
+            yield (
+                f"its report is of another run: `report.json` has another `{key}` than `run.json`; "
+                f"run `rfvae-train report {as_typed(run.path)}` again"
+            )
+            return
 
 
 def _not_finite(run: TrainedRun) -> Iterator[str]:

@@ -107,6 +107,20 @@ def require_parity(deviations: Sequence[Deviation], tolerance: float = TOLERANCE
     )
 
 
+def require_finite(deviations: Sequence[Deviation]) -> None:
+    """Let pass what gives numbers where torch does.
+
+    Raises:
+        ExportError: an output has NaN or infinity, as where float16 overflows.
+    """
+    broken = sorted({found.output for found in deviations if not np.isfinite(found.max_abs_error)})
+    if broken:
+        raise ExportError(
+            "a reduced precision must give finite numbers where float32 does: nothing was written, "
+            f"got NaN or infinity in {', '.join(f'`{name}`' for name in broken)}; use float32"
+        )
+
+
 def parity(deviations: Sequence[Deviation], tolerance: float = TOLERANCE) -> Parity:
     """Sum up for the manifest."""
     return Parity(

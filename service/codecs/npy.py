@@ -100,6 +100,20 @@ def read_floats(data: bytes, *, what: str, max_rows: int) -> npt.NDArray[Any]:
     return _array(data, header)
 
 
+def read_npy(data: bytes, types: dict[str, str]) -> npt.NDArray[Any]:
+    """A whole npy file as an array of any shape.
+
+    Args:
+        types: What its type may be, from numpy's notation to the name that people use.
+
+    Raises:
+        MalformedInput, InvalidValue: it is none, is damaged, or of another type.
+    """
+    header = read_npy_header(data)
+    _check_type(header, types, " or ".join(types.values()))
+    return _array(data, header)
+
+
 def write_npy(array: npt.NDArray[Any]) -> bytes:
     """`array` as an npy file of version 1.0, in C order."""
     descr = np.lib.format.dtype_to_descr(array.dtype)

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
-from dataclasses import dataclass, fields
+import stat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
 from service.errors import ArtifactError
+from service.models.golden import Golden, load_golden
 from service.models.manifest import (
     REQUIRED_FILES,
     Dimension,
@@ -54,25 +52,8 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 2  # of models of rows, or with a `likelihood_scale`; all others have 1
-ENCODER, DECODER, GOLDEN = REQUIRED_FILES
 MANIFEST = "manifest.json"
 MANIFEST_MAX_BYTES = 16 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Golden:
-    """A few inputs with the outputs that torch gave for them.
-
-    `image` uint8 (n, channels, height, width) with `mu`, `logvar` float32 (n, latent_dim), and
-    `z` float32 (m, latent_dim) with `decoded` float32 (m, channels, height, width). Of a model of
-    rows, `image` and `decoded` are float32 (n, n_columns) in the data's own units.
-    """
-
-    image: npt.NDArray[Any]
-    mu: npt.NDArray[np.float32]
-    logvar: npt.NDArray[np.float32]
-    z: npt.NDArray[np.float32]
-    decoded: npt.NDArray[np.float32]
 
 
 def load_manifest(folder: Path, signatures: Signatures | None = None) -> Manifest:
@@ -111,27 +92,6 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
         _verify_file(folder / name, entry)
 
 
-def load_golden(folder: Path) -> Golden:
-    """Read `golden.npz` without unpickling anything.
-
-    Raises:
-        ArtifactError: if the file is missing, damaged or lacks an array.
-    """
-    path = folder / GOLDEN
-    names = [field.name for field in fields(Golden)]
-    try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = {name: _read_array(archive, f"{name}.npy") for name in names}
-    except FileNotFoundError:
-        raise ArtifactError(f"`{path}` does not exist; export the model again") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ArtifactError(
-            f"`{path}` must hold the arrays {', '.join(names)}: "
-            f"{_one_line(error)}; export the model again"
-        ) from None
-    return Golden(**arrays)
-
-
 def decoded_errors(
     expected: npt.NDArray[np.float32], got: npt.NDArray[np.float32], vector: VectorSpec | None
 ) -> npt.NDArray[np.float64]:
@@ -148,21 +108,28 @@ def decoded_errors(
     return np.asarray(beyond)
 
 
+def require_plain_file(path: Path) -> None:
+    """Refuse what reading might wait for, or never come to the end of.
+
+    Raises:
+        ArtifactError: it is a folder, a device, or a pipe.
+        OSError: it is missing, or may not be looked at.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ArtifactError(f"`{path}` must be a plain file; copy the whole folder again")
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_array(archive: zipfile.ZipFile, member: str) -> npt.NDArray[Any]:
-    with archive.open(member) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
-
-
 def _read_manifest(folder: Path, path: Path) -> bytes:
     if not folder.is_dir():
         raise ArtifactError(f"model folder `{folder}` does not exist; check the repository's path")
     try:
+        require_plain_file(path)
         with path.open("rb") as file:
             raw = file.read(MANIFEST_MAX_BYTES + 1)
     except FileNotFoundError:
@@ -195,18 +162,19 @@ def _check_format_version(path: Path, document: object) -> None:
 
 def _verify_file(path: Path, entry: FileEntry) -> None:
     try:
+        require_plain_file(path)
         size_bytes = path.stat().st_size
+        if size_bytes != entry.size_bytes:
+            raise ArtifactError(
+                f"`{path}` must have {entry.size_bytes} bytes as the manifest says; "
+                f"got {size_bytes}; copy the folder again"
+            )
         digest = sha256_of(path)
     except OSError as error:
         raise ArtifactError(
             f"`{path}` is listed in the manifest but cannot be read: {error.strerror}; "
             "copy the whole folder again"
         ) from None
-    if size_bytes != entry.size_bytes:
-        raise ArtifactError(
-            f"`{path}` must have {entry.size_bytes} bytes as the manifest says; "
-            f"got {size_bytes}; copy the folder again"
-        )
     if digest != entry.sha256:
         raise ArtifactError(
             f"`{path}` was changed after the export: SHA-256 must be {entry.sha256[:12]}…; "

@@ -17,7 +17,8 @@ from pydantic import (
 
 from service.errors import UnsupportedMediaType
 
-REQUIRED_FILES = ("encoder.onnx", "decoder.onnx", "golden.npz")
+ENCODER, DECODER, GOLDEN = REQUIRED_FILES = ("encoder.onnx", "decoder.onnx", "golden.npz")
+LARGEST_LATENT_DIM = 4096  # as in training
 LONGEST_CHANGE = 200  # characters
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -168,7 +169,7 @@ class Manifest(_Part):
     # Standard deviation of a Gaussian: of pixels in [0, 1], or of a column's (value - offset) /
     # scale; since format 2.
     likelihood_scale: Annotated[float, Field(gt=0)] = 1.0
-    latent_dim: Positive
+    latent_dim: Annotated[int, Field(ge=1, le=LARGEST_LATENT_DIM)]
     dimensions: list[Dimension]
     relevant_dims: list[Count]
     relevance_rule: str
@@ -221,6 +222,13 @@ class Manifest(_Part):
             raise ValueError(
                 f"`dimensions` must list dims 0 to {self.latent_dim - 1} in order, as `latent_dim` "
                 f"is {self.latent_dim}; got {listed}"
+            )
+        names = [dimension.name for dimension in self.dimensions]
+        wrong = [name for name in names if names.count(name) > 1 or not name.isprintable()]
+        if wrong:
+            raise ValueError(
+                "names of dimensions must be printable, and each of one dimension: got "
+                f"{wrong[0]!r}"
             )
 
     def _check_relevant_dims(self) -> None:

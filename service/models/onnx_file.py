@@ -32,6 +32,7 @@ CHILDREN: Final[dict[str, dict[int, str]]] = {
 }
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 DEEPEST = 100  # protobuf's own limit
+LARGEST_TAG = 2**32 - 1
 
 
 def external_files(path: Path) -> set[str]:
@@ -68,6 +69,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     position = 0
     while position < len(message):
         tag, position = _varint(message, position)
+        if tag > LARGEST_TAG:  # protobuf would cut it to 32 bits, and find another field in it
+            raise ValueError(f"a field has the tag {tag}")
         number, wire_type = tag >> 3, tag & 7
         if wire_type == LENGTH_DELIMITED:
             length, position = _varint(message, position)

@@ -123,8 +123,7 @@ def load_model(found: FoundVersion, options: LoadOptions) -> ServedModel:
         spinning="off",
         budget=engine.plan.reason,
     )
-    tolerance = max(options.tolerance, manifest.parity.tolerance)
-    self_test = engine.self_test(load_golden(found.folder), tolerance=tolerance)
+    self_test = engine.self_test(load_golden(found.folder), tolerance=options.tolerance)
     policy = policy_for(engine, options)
     engine.warm_up(_warm_up_sizes(policy))
     engine.warm_lanes(policy.max_batch_rows)

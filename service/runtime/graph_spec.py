@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import ArtifactError
-from service.models.artifact import DECODER, ENCODER, Manifest
+from service.models.manifest import DECODER, ENCODER, Manifest
 
 ONNX_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 

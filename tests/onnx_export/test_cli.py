@@ -70,7 +70,18 @@ def test_cli_into_a_file_says_which(
 ) -> None:
     (tmp_path / "taken").touch()
     assert run_cli(run_dir, "--to", tmp_path / "taken") == 1
-    assert f"`{tmp_path}/taken/" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"error: a model is a folder of a repository: `{tmp_path}/taken` is a file; choose another "
+        "`--to` or `--name`, or move it away\n"
+    )
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_cli_prints_names_as_they_are(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(run_dir, "--to", tmp_path, "--names", "[/x]=3") == 0
+    assert "[/x]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [[], ["run"], ["run", "--to", "x", "--version", "new"]])

@@ -166,9 +166,19 @@ def test_check_target_refuses_names_that_are_not_plain(tmp_path: Path, name: str
         check_target(tmp_path, name=name, version=1)
 
 
-def test_check_target_refuses_version_zero(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="a version is 1 or more: got 0; leave `--version` out"):
-        check_target(tmp_path, name="shapes", version=0)
+@pytest.mark.parametrize("version", [0, -1, 1_000_000_000])
+def test_check_target_refuses_versions_that_the_service_passes_over(
+    tmp_path: Path, version: int
+) -> None:
+    message = f"a version is 1 to 999999999: got {version}; leave `--version` out"
+    with pytest.raises(ExportError, match=message):
+        check_target(tmp_path, name="shapes", version=version)
+
+
+def test_next_version_looks_at_versions_only(tmp_path: Path) -> None:
+    for name in ("2", "9999999999", "007", "draft"):
+        (tmp_path / "shapes" / name).mkdir(parents=True)
+    assert next_version(tmp_path, "shapes") == 3
 
 
 def test_check_target_refuses_a_version_that_exists(tmp_path: Path) -> None:

@@ -78,6 +78,14 @@ def test_require_small_names_what_moves_too_far() -> None:
     require_small(loss, 7.2)
 
 
+def test_require_small_refuses_what_is_no_number() -> None:
+    nan = float("nan")
+    with pytest.raises(
+        ExportError, match="it moves `z0` by nan %, the mean over an image's pixels"
+    ):
+        require_small(Loss([LatentLoss("z0", nan, nan)], nan, nan, 10), 5.0)
+
+
 def test_describe_states_every_latent_and_the_pixels() -> None:
     loss = Loss([LatentLoss("scale", 0.123, 1.28)], pixel_mean=0.5, pixel_max=22, n_images=256)
     assert describe(loss) == (

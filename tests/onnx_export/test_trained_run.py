@@ -83,6 +83,15 @@ def test_doubts_name_an_old_report(run: TrainedRun) -> None:
     ]
 
 
+def test_doubts_name_a_report_of_another_run(run: TrainedRun) -> None:
+    described = {**run.report.get("run", {}), "step": run.loaded.step, "seed": 7}
+    other = replace(run, path=Path("runs/1"), report={**run.report, "run": described})
+    assert doubts(other) == [
+        "its report is of another run: `report.json` has another `seed` than `run.json`; run "
+        "`rfvae-train report runs/1` again"
+    ]
+
+
 def test_doubts_name_an_old_evaluation(run: TrainedRun) -> None:
     old = replace(run, evaluation={"step": 1, "metrics": {}})
     assert doubts(old) == [

@@ -6,7 +6,14 @@ import pytest
 from onnx_export.errors import ExportError
 from onnx_export.inputs import CheckInputs, Floats, Samples
 from onnx_export.trained_run import TrainedRun
-from onnx_export.verify import Deviation, Reference, measure, parity, require_parity
+from onnx_export.verify import (
+    Deviation,
+    Reference,
+    measure,
+    parity,
+    require_finite,
+    require_parity,
+)
 
 
 class Linear:
@@ -134,3 +141,16 @@ def test_reference_scales_pixels_and_decodes_to_probabilities(run: TrainedRun) -
     decoded = reference.decode(mu)
     assert decoded.shape == images.shape
     assert 0 <= decoded.min() <= decoded.max() <= 1
+
+
+def test_require_finite_names_the_outputs_that_overflow() -> None:
+    sound = Deviation("mu", "real", 1, 0, 0.5)
+    require_finite([sound])
+    with pytest.raises(ExportError, match="got NaN or infinity in `image`, `logvar`; use float32"):
+        require_finite(
+            [
+                sound,
+                Deviation("logvar", "real", 1, 0, float("nan")),
+                Deviation("image", "real", 7, 2, float("inf")),
+            ]
+        )

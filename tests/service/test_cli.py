@@ -80,6 +80,16 @@ def test_check_takes_a_folder_that_no_repository_has(
     assert CliRunner().invoke(app, ["check", str(moved), "--device", "cpu"]).exit_code == 0
 
 
+@pytest.mark.parametrize("name", ["01", "9999999999"])
+def test_check_refuses_a_number_that_the_service_passes_over(folder: Path, name: str) -> None:
+    moved = folder.rename(folder.with_name(name))
+
+    result = CliRunner().invoke(app, ["check", str(moved), "--device", "cpu"])
+
+    assert result.exit_code == 1
+    assert "a version is a number from 1 to 999999999 without zeros" in result.stderr
+
+
 def test_check_knows_the_place_of_the_folder_it_is_in(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,9 @@ def _set(path: str, value: object) -> Change:
         (_set("version", 0), "`version`: Input should be greater than or equal to 1; got `0`"),
         (_set("latent_dim", "4"), "`latent_dim`: Input should be a valid integer; got `'4'`"),
         (_set("image.channels", 2), "`image.channels`: Input should be 1 or 3; got `2`"),
+        (_set("latent_dim", 3_000_000_000), "`latent_dim`: .*less than or equal to 4096"),
+        (_set("dimensions.1.name", "z3"), "names of dimensions must be printable, .* got 'z3'"),
+        (_set("dimensions.1.name", "a\x1b[31m"), "names of dimensions must be printable"),
         (_set("latent_dim", 5), r"`dimensions` must list dims 0 to 4 in order.*got \[0, 1, 2, 3\]"),
         (_set("relevant_dims", [2]), r"`relevant_dims` must hold .*got \[2\], marked are \[0, 2\]"),
         (_set("relevant_dims", [2, 2, 0]), r"`relevant_dims` must hold .*got \[2, 2, 0\]"),
@@ -226,8 +231,59 @@ def test_load_golden_refuses_a_damaged_file(folder: Path, content: bytes) -> Non
 
 def test_load_golden_never_unpickles(folder: Path) -> None:
     np.savez(folder / "golden.npz", image=np.array([{}], dtype=object))
-    with pytest.raises(ArtifactError, match="Object arrays cannot be loaded"):
+    with pytest.raises(ArtifactError, match="which are never unpickled"):
         load_golden(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"mu": np.zeros((0, 4), np.float32)}, r"one or more; got \[4, 0, 4, 4, 4\]"),
+        ({"mu": np.zeros((3, 4), np.float32)}, r"as many rows as its partners.*\[4, 3, 4, 4, 4\]"),
+        ({"z": np.zeros((), np.float32)}, r"got \[4, 4, 4, 0, 4\]"),
+        ({"mu": np.zeros((4, 4), np.complex64)}, "must be uint8 or float32; got dtype `<c8`"),
+        ({"mu": np.full((4, 4), "x")}, "must be uint8 or float32; got dtype `<U1`"),
+    ],
+)
+def test_load_golden_refuses_what_tests_nothing(
+    folder: Path, change: dict[str, np.ndarray], message: str | None
+) -> None:
+    np.savez(folder / "golden.npz", **{**vars(load_golden(folder)), **change})
+    if message is None:
+        load_golden(folder)
+        return
+    with pytest.raises(ArtifactError, match=message):
+        load_golden(folder)
+
+
+def test_load_golden_makes_no_room_for_what_is_not_there(folder: Path) -> None:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 6), }\n"
+    claim = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(folder / "golden.npz", "w") as archive:
+        archive.writestr("image.npy", claim)
+    with pytest.raises(ArtifactError, match="needs 24000000000000 bytes of data, got 0"):
+        load_golden(folder)
+
+
+def test_verify_files_waits_for_nothing(folder: Path) -> None:
+    manifest = load_manifest(folder)
+    card = folder / "MODEL_CARD.md"
+    card.unlink()
+    os.mkfifo(card)
+    with pytest.raises(ArtifactError, match=r"MODEL_CARD.md` must be a plain file; copy the whole"):
+        verify_files(folder, manifest)
+    card.unlink()
+    card.symlink_to("/dev/zero")
+    with pytest.raises(ArtifactError, match=r"MODEL_CARD.md` must be a plain file; copy the whole"):
+        verify_files(folder, manifest)
+
+
+def test_verify_files_compares_sizes_before_it_reads(folder: Path) -> None:
+    manifest = load_manifest(folder)
+    os.truncate(folder / "MODEL_CARD.md", 2**40)  # sparse: to hash it would take minutes
+    with pytest.raises(ArtifactError, match=r"bytes as the manifest says; got 1099511627776"):
+        verify_files(folder, manifest)
 
 
 def test_write_tiny_model_is_reproducible(tmp_path: Path) -> None:

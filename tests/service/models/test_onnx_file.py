@@ -76,6 +76,13 @@ def test_what_is_no_protobuf_is_refused(tmp_path: Path, content: bytes) -> None:
         external_files(path)
 
 
+def test_tag_that_protobuf_would_cut_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "graph.onnx"
+    path.write_bytes(b"\xba\x80\x80\x80\x10\x00")  # field 7, the graph, after the cut
+    with pytest.raises(ArtifactError, match=r"a field has the tag 4294967354; export again"):
+        external_files(path)
+
+
 def test_endless_nesting_is_refused(tmp_path: Path) -> None:
     content = b""
     for _ in range(150):  # attribute.g of a node of a graph, again and again
