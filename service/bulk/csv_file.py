@@ -25,8 +25,8 @@ def read_csv(
 ) -> tuple[list[str], Table]:
     """Ids, and float64 (n, n_columns) with NaN where a cell is no number.
 
-    A first line that is not all numbers names the columns, which may then come in any order and
-    among others.
+    A first line that is not all numbers, or has `columns` among them, names the columns, which may
+    then come in any order and among others.
 
     Raises:
         MalformedInput, InvalidValue: it is no CSV file, lacks a column, or has no rows.
@@ -38,7 +38,7 @@ def read_csv(
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = _checked(csv.reader(file), path)
             first = next(lines, [])
-            if any(math.isnan(_number(cell)) for cell in first):
+            if _is_header(first, columns):
                 places = _named_places(first, names, path)
             else:
                 places = _places_in_order(first, names, path, has_ids=id_column is not None)
@@ -52,6 +52,11 @@ def read_csv(
         raise InvalidValue(f"`{path.name}` must hold at least one row; got none")
     table = np.frombuffer(cells).reshape(-1, len(columns))  # (n, n_columns)
     return ids or numbered(0, len(table)), table
+
+
+def _is_header(first: list[str], columns: Sequence[str]) -> bool:
+    """Frames whose columns have no names write their numbers."""
+    return set(columns) <= set(first) or any(math.isnan(_number(cell)) for cell in first)
 
 
 def _named_places(header: list[str], names: Sequence[str], path: Path) -> list[int]:

@@ -33,6 +33,29 @@ def test_csv_without_a_header_holds_the_columns_in_order(tmp_path: Path) -> None
     assert table.tolist() == [[1, 2], [3, 4]]
 
 
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ("0,1\n5,6\n", [[5, 6]]),
+        ("1,2,0\n5,6,7\n", [[7, 5]]),
+        ("0,2\n5,6\n", [[0, 2], [5, 6]]),
+    ],
+)
+def test_csv_line_of_numbers_that_are_the_columns_names_is_a_header(
+    tmp_path: Path, content: str, rows: list[list[float]]
+) -> None:
+    ids, table = read_csv(_file(tmp_path, content), ["0", "1"])
+
+    assert ids == [str(row) for row in range(len(rows))]
+    assert table.tolist() == rows
+
+
+def test_csv_header_of_numbers_names_the_ids_too(tmp_path: Path) -> None:
+    ids, table = read_csv(_file(tmp_path, "0,1,2\n5,6,7\n"), ["0", "1"], "2")
+
+    assert (ids, table.tolist()) == (["7"], [[5, 6]])
+
+
 def test_csv_cells_that_are_no_numbers_are_nan(tmp_path: Path) -> None:
     _, table = read_csv(_file(tmp_path, "height,weight\n1,\nn/a,4\n"), COLUMNS)
 
