@@ -40,15 +40,20 @@ class Rows:
 def number_columns(names: Sequence[str], dims: Sequence[int]) -> list[str]:
     """For each relevant factor its value, sigma and percentile; then novelty.
 
-    Blanks become underscores; a name that is taken gets its dimension's number.
+    Blanks become underscores; where one of the three names is taken, the factor's gets its
+    dimension's number.
     """
     columns: list[str] = []
     for name, dim in zip(names, dims, strict=True):
-        column = "_".join(name.split())
-        if column in {ID, NOVELTY, *columns}:
-            column = f"{column}_{dim}"
-        columns += [column, f"{column}_sigma", f"{column}_percentile"]
+        three = _columns_of("_".join(name.split()))
+        while not {ID, NOVELTY, *columns}.isdisjoint(three):
+            three = _columns_of(f"{three[0]}_{dim}")
+        columns += three
     return [*columns, NOVELTY]
+
+
+def _columns_of(factor: str) -> list[str]:
+    return [factor, f"{factor}_sigma", f"{factor}_percentile"]
 
 
 def table_format(out: Path) -> str:

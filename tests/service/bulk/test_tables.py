@@ -40,6 +40,26 @@ def test_columns_never_have_the_same_name() -> None:
     assert columns[::3] == ["id_0", "x", "x_2", "novelty_3", "novelty"]
 
 
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        (["a_sigma", "a"], ["a_sigma", "a_0"]),
+        (["a", "a_sigma"], ["a", "a_sigma_0"]),
+        (["a_percentile", "a"], ["a_percentile", "a_0"]),
+        (["a_0", "a_sigma", "a"], ["a_0", "a_sigma", "a_0_0"]),
+    ],
+)
+def test_columns_of_one_factor_never_have_the_names_of_another_ones(
+    names: list[str], columns: list[str]
+) -> None:
+    dims = list(reversed(range(len(names))))
+
+    found = number_columns(names, dims)
+
+    assert found[:-1:3] == columns
+    assert len({"id", *found}) == 2 + 3 * len(names)
+
+
 def test_csv_quotes_ids_and_leaves_missing_numbers_empty(tmp_path: Path) -> None:
     text = _joined(tmp_path, ".csv").read_text()
 
