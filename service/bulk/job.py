@@ -177,13 +177,24 @@ def _take_up(folder: Path, state: dict[str, Any], *, overwrite: bool) -> None:
     if overwrite:
         for left in (*folder.glob("part-*"), *folder.glob(STATE)):
             left.unlink()
-    usable = (state, {**state, "skip_damaged": False})
-    if _finished_parts(folder) and json.loads(path.read_text()) not in usable:
-        raise InvalidValue(
-            f"`{folder}` holds parts of a run with another input or model, or of one with "
-            "--skip-damaged; pass --overwrite to begin again, or name another file with --out"
-        )
+    if _finished_parts(folder):
+        _require_same_work(path, state)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(state, indent=1))
     os.replace(temporary, path)
+
+
+def _require_same_work(path: Path, state: dict[str, Any]) -> None:
+    try:
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        raise InvalidValue(
+            f"`{path.parent}` must hold a sound `{STATE}` beside its parts; it is missing or "
+            "damaged; pass --overwrite to begin again, or name another file with --out"
+        ) from None
+    if found not in (state, {**state, "skip_damaged": False}):
+        raise InvalidValue(
+            f"`{path.parent}` holds parts of a run with another input or model, or of one with "
+            "--skip-damaged; pass --overwrite to begin again, or name another file with --out"
+        )

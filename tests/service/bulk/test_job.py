@@ -91,6 +91,21 @@ def test_parts_of_other_images_are_not_taken_up(
     assert job.done_images() == 0
 
 
+@pytest.mark.parametrize("state", [None, b"", b'{"format": 1', b"\xff"])
+def test_parts_whose_state_is_lost_are_not_taken_up(
+    tmp_path: Path, source: Source, encoder: BulkEncoder, state: bytes | None
+) -> None:
+    out = tmp_path / "t.csv"
+    with pytest.raises(KeyboardInterrupt):
+        _run(out, source, encoder, Watch(stop_after=100))
+    path = jobs.parts_folder(out) / jobs.STATE
+    path.unlink() if state is None else path.write_bytes(state)
+
+    with pytest.raises(InvalidValue, match=r"sound `state\.json` .* damaged; pass --overwrite"):
+        plan(out, source, encoder)
+    assert plan(out, source, encoder, overwrite=True).done_images() == 0
+
+
 def test_parts_in_which_damage_was_skipped_are_for_runs_that_skip_it(
     tmp_path: Path, source: Source, encoder: BulkEncoder
 ) -> None:
