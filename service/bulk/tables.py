@@ -60,11 +60,13 @@ def table_format(out: Path) -> str:
     """`.csv` or `.parquet`.
 
     Raises:
-        InvalidValue: another ending.
+        InvalidValue: another ending, or a folder.
         ServiceError: Parquet is asked for and pyarrow is not installed.
     """
     if out.suffix not in FORMATS:
         raise InvalidValue(f"`--out` must end in {' or '.join(FORMATS)}; got `{out}`")
+    if out.is_dir():
+        raise InvalidValue(f"`--out` must name a file; got the folder `{out}`; name another file")
     if out.suffix == ".parquet":
         parquet()
     return out.suffix

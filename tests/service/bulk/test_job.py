@@ -170,6 +170,18 @@ def test_out_that_is_no_table_is_refused(out: str) -> None:
         pass
 
 
+def test_out_that_is_a_folder_is_refused_before_any_work(tmp_path: Path) -> None:
+    out = tmp_path / "t.csv"
+    out.mkdir()
+
+    with (
+        pytest.raises(InvalidValue, match=r"must name a file; got the folder `.*t\.csv`; name"),
+        held(out),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_parts_are_cut_into_pieces_that_are_whole_batches() -> None:
     job = Job(Path("t.csv"), total=1500, part_rows=1024, piece_rows=512)
 
