@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -93,8 +93,7 @@ def held(out: Path) -> Iterator[None]:
     """
     table_format(out)
     folder = parts_folder(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as file:
+    with _made(folder), (folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -106,6 +105,19 @@ def held(out: Path) -> Iterator[None]:
         finally:
             if folder.exists() and not _finished_parts(folder):
                 shutil.rmtree(folder)
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Makes the folder; in the end those above it that are new and empty are gone."""
+    new = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for parent in new:  # from the innermost
+            with suppress(OSError):  # not empty
+                parent.rmdir()
 
 
 def plan(out: Path, source: Source, encoder: BulkEncoder, *, overwrite: bool = False) -> Job:

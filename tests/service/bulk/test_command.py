@@ -80,6 +80,19 @@ def test_encode_refuses_in_one_line(
     assert result.stderr.count("\n") == 1
 
 
+def test_encode_that_is_refused_leaves_nothing(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    arguments = ["nowhere.npy", "--out", "new/t.csv", "--models", str(repository)]
+
+    result = CliRunner().invoke(app, ["encode", *arguments])
+
+    assert result.exit_code == 1
+    assert set(tmp_path.iterdir()) == before
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_encode_takes_names_that_are_not_utf8(
     repository: Path, tmp_path: Path, pictures: Pixels, suffix: str

@@ -143,11 +143,30 @@ def test_table_that_another_run_writes_is_left_to_it(tmp_path: Path) -> None:
 def test_run_that_finished_no_part_leaves_nothing(
     tmp_path: Path, source: Source, encoder: BulkEncoder
 ) -> None:
-    out = tmp_path / "factors" / "t.csv"
+    out = tmp_path / "new" / "factors" / "t.csv"
     with held(out):
         plan(out, source, encoder)
 
-    assert list(out.parent.iterdir()) == []
+    assert not out.parent.parent.exists()
+
+
+def test_run_that_finished_no_part_leaves_the_folders_that_were_there(
+    tmp_path: Path, source: Source, encoder: BulkEncoder
+) -> None:
+    out = tmp_path / "there" / "new" / "t.csv"
+    (tmp_path / "there").mkdir()
+    with held(out):
+        plan(out, source, encoder)
+
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_run_that_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "new" / f"{'long' * 62}.csv"  # a name for itself, but not with `.parts`
+    with pytest.raises(OSError, match="too long"), held(out):
+        pass
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_state_of_a_run_that_finished_no_part_is_in_no_ones_way(
