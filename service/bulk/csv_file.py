@@ -98,8 +98,8 @@ def _checked(lines: Any, path: Path) -> Iterator[list[str]]:
 
 
 def _number(cell: str) -> float:
-    """NaN where it is none."""
+    """NaN where it is none, as `1_000`, which is one in Python only."""
     try:
-        return float(cell)
+        return math.nan if "_" in cell else float(cell)
     except ValueError:
         return math.nan

@@ -206,19 +206,20 @@ def _from_csv(path: Path) -> NumberTable:
 
 
 def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan  # Reported with its row and column, if that column is wanted.
+    # A word is reported with its row and column, if that column is wanted.
+    return math.nan if _is_word(cell) else float(cell)
 
 
 def _is_word(cell: str) -> bool:
-    """`nan` is none: it is a number that is missing, which is reported as in any other row."""
+    """`nan` is none: it is a number that is missing, which is reported as in any other row.
+
+    `1_000` is one: it is a number in Python only.
+    """
     try:
         float(cell)
     except ValueError:
         return True
-    return False
+    return "_" in cell
 
 
 def _read_csv(path: Path) -> tuple[list[str], Cells]:

@@ -57,9 +57,9 @@ def test_csv_header_of_numbers_names_the_ids_too(tmp_path: Path) -> None:
 
 
 def test_csv_cells_that_are_no_numbers_are_nan(tmp_path: Path) -> None:
-    _, table = read_csv(_file(tmp_path, "height,weight\n1,\nn/a,4\n"), COLUMNS)
+    _, table = read_csv(_file(tmp_path, "height,weight\n1,\nn/a,4\n1_000,2\n"), COLUMNS)
 
-    np.testing.assert_array_equal(table, [[1, np.nan], [np.nan, 4]])
+    np.testing.assert_array_equal(table, [[1, np.nan], [np.nan, 4], [np.nan, 2]])
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,8 @@ def test_csv_without_a_header_numbers_its_columns(tmp_path: Path) -> None:
         ("a,b\n1,2\n3,inf\n", "has inf in row 2, column `b`"),
         ("a,b\n1,2\n3\n", "has 1 cells in line 3, not 2"),
         ("1,nan,3\n4,5,6\n", "has text, or nothing, in row 1, column `c1`"),
+        ("a,b\n1,1_000\n", "has text, or nothing, in row 1, column `b`"),
+        ("1,1_000\n3,x\n", "has text, or nothing, in row 1, column `1_000`"),
         ("", "is empty"),
         ("a;b\n1,5;2\n", "separated by commas, and decimals by points: .* has ';' between its"),
         ("a\tb\n1\t2\n", r"has '\\t' between its columns; write it anew"),
@@ -161,6 +163,7 @@ def test_factors_need_a_row_an_image(digits: Path) -> None:
         (["10", "NA", "1", "3"], "`NA` for image 2 in column"),
         (["10", "2", "1", "nan"], "`nan` for image 4 in column"),
         (["inf", "2", "1", "3"], "`inf` for image 1 in column"),
+        (["10", "2", "1_000", "3"], "`1_000` for image 3 in column"),
         (["cat", "dog", " ", "dog"], "nothing for image 3 in column"),
     ],
 )
