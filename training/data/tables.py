@@ -19,6 +19,7 @@ from training.errors import DataError
 
 VECTOR_SUFFIXES = (".csv", ".npy", ".npz", ".parquet")
 FILE_COLUMN = "file"
+LEAST_COUNTED = 3  # columns: `0,1` may well be a row of numbers
 OTHER_SEPARATORS = (";", "\t", "|")
 Cells = list[list[str]]
 Standardize = Callable[[tuple[str, ...], NDArray[np.float64]], Standardization]
@@ -223,7 +224,10 @@ def _is_word(cell: str) -> bool:
 
 
 def _read_csv(path: Path) -> tuple[list[str], Cells]:
-    """Header and rows; a first row of numbers is no header, and columns are then c0, c1 …"""
+    """Header and rows; a first row of numbers is none, and columns are then c0, c1 …
+
+    But 0, 1, 2 … is: what pandas writes for columns without names.
+    """
     require_file(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -242,7 +246,8 @@ def _read_csv(path: Path) -> tuple[list[str], Cells]:
     for number, row in enumerate(rows, start=1):
         if len(row) != width:
             raise DataError(f"`{path}` has {len(row)} cells in line {number}, not {width}")
-    if any(_is_word(cell) for cell in rows[0]):
+    counted = width >= LEAST_COUNTED and rows[0] == [str(k) for k in range(width)]
+    if counted or any(_is_word(cell) for cell in rows[0]):
         return rows[0], rows[1:]
     return [*column_names(width)], rows
 

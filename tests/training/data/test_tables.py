@@ -96,6 +96,14 @@ def test_csv_without_a_header_numbers_its_columns(tmp_path: Path) -> None:
     assert opened(path, columns=("c1",)).images(torch.tensor([1])).tolist() == [[4]]
 
 
+def test_csv_with_counted_columns_has_a_header(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("0,1,2\n3,4,5\n6,7,8\n")
+    assert opened(path, columns=("2",)).images(torch.arange(2)).tolist() == [[5], [8]]
+    path.write_text("0,1\n3,4\n")  # as likely a row
+    assert opened(path, columns=("c1",)).images(torch.arange(2)).tolist() == [[1], [4]]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
