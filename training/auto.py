@@ -14,8 +14,9 @@ import torch
 from training.config import Config
 from training.config_file import parse_config
 from training.data.array_files import ARRAY_SUFFIXES, open_array
-from training.data.image_folder import IMAGE_SUFFIXES, image_files, looks_gray, open_picture, spread
+from training.data.image_folder import IMAGE_SUFFIXES, image_files, looks_gray, spread
 from training.data.opening import IMAGES, VECTORS, open_images, require_enough
+from training.data.pictures import open_picture
 from training.data.polarity import polarity_of
 from training.data.source import ImageSource
 from training.data.stored_images import find_layout, images_last

@@ -170,7 +170,7 @@ def test_folder_without_a_readable_image_is_refused(tmp_path: Path) -> None:
 def test_huge_picture_is_refused_before_it_is_decoded(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.data.image_folder.MAX_PIXELS", 100)
+    monkeypatch.setattr("training.data.pictures.MAX_PIXELS", 100)
     with pytest.raises(DataError, match=r"20 x 12 pixels are more than 100"):
         opened(folder)
 
