@@ -234,7 +234,7 @@ def _dim_of(space: LatentSpace, dim: int | str) -> int:
 
 def _finite_rows(rows: npt.ArrayLike) -> Floats:
     try:
-        with np.errstate(over="ignore"):  # beyond float32 becomes infinity, refused below
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below
             given = np.asarray(rows, dtype=np.float32)
     except (ValueError, TypeError):
         raise InvalidValue(

@@ -49,7 +49,7 @@ class RowReading:
         Raises:
             InvalidValue: naming the first such cell, unless it may be skipped.
         """
-        with np.errstate(over="ignore"):  # beyond float32 becomes infinite
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite or NaN
             rows = np.ascontiguousarray(table, np.float32)
         sound = np.isfinite(rows)  # (n, n_columns)
         damaged = np.asarray(~sound.all(axis=1))  # (n,)

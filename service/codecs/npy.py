@@ -78,7 +78,7 @@ def read_latents(data: bytes, *, max_rows: int) -> npt.NDArray[np.float32]:
         MalformedInput, InvalidValue, TooManyRows: as `read_images`.
     """
     latents = read_floats(data, what="latents", max_rows=max_rows)
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, refused below
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are refused below
         rows = np.ascontiguousarray(latents, dtype=np.float32)
     if not np.isfinite(rows).all():
         raise InvalidValue("latents must be finite float32 numbers; got NaN or infinity")

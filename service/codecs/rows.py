@@ -83,7 +83,7 @@ def _hint(row: dict[str, Any], missing: Sequence[str]) -> str:
 
 
 def _finite(table: npt.NDArray[np.float64], columns: Sequence[str]) -> Rows:
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, refused below
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are refused below
         rows = np.ascontiguousarray(table, dtype=np.float32)
     bad = np.argwhere(~np.isfinite(rows))
     if len(bad):

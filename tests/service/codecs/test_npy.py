@@ -23,6 +23,9 @@ from service.errors import (
 from service.models.artifact import ImageSpec
 from tests.service.codecs.pictures import PLENTY, noise, spec
 
+# numpy warns when it casts it
+SIGNALING_NAN = np.array([[0x7FF0000000000001]], np.uint64).view(np.float64)
+
 
 def _saved(array: Any, **options: Any) -> bytes:
     buffer = io.BytesIO()
@@ -176,6 +179,7 @@ def test_latents_become_float32(dtype: str) -> None:
         (np.zeros((1, 3), np.int64), "must be float32 or float64; got dtype `<i8`"),
         (np.array([[np.nan]]), "must be finite float32 numbers; got NaN or infinity"),
         (np.array([[np.inf]]), "must be finite float32 numbers"),
+        (SIGNALING_NAN, "must be finite float32 numbers; got NaN or infinity"),
         (np.array([[1e300]]), "must be finite float32 numbers"),
     ],
 )
