@@ -35,7 +35,8 @@ metrics, the paper's way (constant dimensions, such as those that RF-VAE closed,
 *robust*: scored on held-out votes, dead dimensions masked; *relevant only*: the same over the
 relevant dimensions. DCI with a random forest over all images, up to 250,000, as the authors do
 ({MARK.strip()}: over {FEW_IMAGES:,}, which makes it look worse): disentanglement / completeness /
-error, the last better when low. MIG: mutual information gap. rec.: nats an image, better when low.
+error, the last better when low; unlike theirs, a factor that the forest predicts no better than a
+constant counts as not found. MIG: mutual information gap. rec.: nats an image, better when low.
 In italics what was published: {SOURCE}. Intervals, KL by dimension, traversals and one command a
 row: [docs/results.md](docs/results.md)."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from training.metrics import (
     one_factor_varied_score,
     one_factor_varied_score_on_grid,
 )
+from training.metrics.dci import MIN_TEST_ROWS
 from training.metrics.inputs import varying_factors
 from training.metrics.samplers import NoSuchRows
 from training.report import open_run_images, relevant_dims_of_run, write_json
@@ -210,9 +211,17 @@ def _further_metrics(
             "informativeness_by_factor": _plain(regressed.informativeness_by_factor),
             "table": _plain(regressed.table),
             "n_images": len(many),
+            "n_test_images": regressed.details["n_test"],
+            "varying_factors": _named(regressed.details["varying_factors"], factors),
+            "predicted_factors": _named(regressed.details["predicted_factors"], factors),
+            "disentanglement_is_defined": regressed.details["disentanglement_is_defined"],
         },
         "n_images": len(indices),
     }
+
+
+def _named(numbers: Sequence[int], factors: Factors) -> list[str]:
+    return [factors.factor_names[number] for number in numbers]
 
 
 def _vote_content(results: dict[str, VoteResult]) -> dict[str, Any]:
@@ -267,14 +276,39 @@ def _print(
     for name, results in votes.items():
         console.print(votes_table(name, results["robust"], factor_names=factor_names))
     console.print(_summary(votes))
-    gap, regressed = further["mig"], further["dci_forest"]
-    console.print(
-        f"MIG {gap['score']:.3f} · DCI (forest, {regressed['n_images']:,} images): disentanglement "
-        f"{regressed['disentanglement']:.3f}, completeness {regressed['completeness']:.3f}, "
-        f"NRMSE {regressed['informativeness_nrmse']:.3f} (lower is better)",
-        highlight=False,
-        soft_wrap=True,
+    for line in _further_lines(further["mig"], further["dci_forest"]):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _further_lines(gap: dict[str, Any], regressed: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"MIG {_figure(gap, 'score', 'ci95')} · DCI (forest, {regressed['n_images']:,} images): "
+        f"disentanglement {_figure(regressed, 'disentanglement')}, "
+        f"completeness {_figure(regressed, 'completeness')}, NRMSE "
+        f"{_figure(regressed, 'informativeness_nrmse', 'informativeness_ci95')} (lower is better)"
     )
+    varying, predicted = regressed["varying_factors"], regressed["predicted_factors"]
+    if len(predicted) < len(varying):
+        yield (
+            f"DCI rests on {len(predicted) or 'none'} of {len(varying)} factors"
+            f"{', ' if predicted else ''}{', '.join(predicted)}; {_why_not_predicted(regressed)}"
+        )
+    if not regressed["disentanglement_is_defined"]:
+        yield "Disentanglement tells factors apart: of fewer than two it is not defined, given as 0"
+
+
+def _figure(content: dict[str, Any], name: str, interval: str | None = None) -> str:
+    """`0.512 (0.480 to 0.544)`: a score with its 95 % interval, where there is one."""
+    ends = content[interval or f"{name}_ci95"]
+    shown = f"{content[name]:.3f}"
+    return shown if ends is None else f"{shown} ({ends[0]:.3f} to {ends[1]:.3f})"
+
+
+def _why_not_predicted(regressed: dict[str, Any]) -> str:
+    if regressed["n_test_images"] < MIN_TEST_ROWS:
+        return f"it takes {MIN_TEST_ROWS} images to test on, a tenth of all: give more images"
+    rest = "the others" if regressed["predicted_factors"] else "they"
+    return f"{rest} are predicted no better than by a constant"
 
 
 def _summary(votes: dict[str, dict[str, VoteResult]]) -> Table:

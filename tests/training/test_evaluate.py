@@ -15,7 +15,7 @@ from training import report as report_module
 from training.data.sprites import Sprites
 from training.errors import DataError, RunError
 from training.evaluate import evaluate_run, votes_table
-from training.metrics import PAPER, ROBUST, VoteProtocol, factor_vae_score
+from training.metrics import PAPER, ROBUST, VoteProtocol, dci, factor_vae_score
 from training.runs import start_run
 
 
@@ -85,6 +85,65 @@ def test_evaluate_run_adds_mig_and_dci(evaluated):
     assert further["n_images"] == 200
     assert further["dci_forest"]["n_images"] == 300
     assert "DCI (forest, 300 images)" in evaluated[1]
+
+
+def dci_of_codes_that_know(numbers):
+    """DCI of codes that are these factors and noise, whatever the model says."""
+
+    def of_made_codes(codes, factors, **settings):
+        noise = np.random.default_rng(0).normal(size=(len(factors), 2))
+        return dci(np.column_stack([factors[:, numbers], noise]), factors, **settings)
+
+    return of_made_codes
+
+
+@pytest.mark.parametrize(
+    ("known", "line"),
+    [
+        ([0, 2], "DCI rests on 2 of 4 factors, scale, x; the others are predicted no better than "),
+        ([2], "DCI rests on 1 of 4 factors, x; the others are predicted no better than by a co"),
+        ([], "DCI rests on none of 4 factors; they are predicted no better than by a constant"),
+    ],
+)
+def test_evaluate_run_says_on_which_factors_dci_rests(finished, monkeypatch, known, line):
+    monkeypatch.setattr(evaluate_module, "dci", dci_of_codes_that_know(known))
+    console = quiet()
+    found = evaluate_run(finished, n_votes=8, console=console)["further_metrics"]["dci_forest"]
+    assert line in console.file.getvalue()
+    assert found["predicted_factors"] == [("scale", "orientation", "x", "y")[k] for k in known]
+    assert found["varying_factors"] == ["scale", "orientation", "x", "y"]
+    assert found["disentanglement_is_defined"] is (len(known) > 1)
+    undefined = "of fewer than two it is not defined, given as 0"
+    assert (undefined in console.file.getvalue()) is (len(known) < 2)
+
+
+def test_evaluate_run_says_nothing_of_factors_where_all_are_predicted(finished, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "dci", dci_of_codes_that_know([0, 1, 2, 3]))
+    console = quiet()
+    evaluate_run(finished, n_votes=8, console=console)
+    assert "DCI rests on" not in console.file.getvalue()
+    assert "not defined" not in console.file.getvalue()
+
+
+def test_evaluate_run_says_that_dci_has_too_few_images_to_test_on(finished, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "DCI_IMAGES", 50)
+    console = quiet()
+    further = evaluate_run(finished, n_votes=8, console=console)["further_metrics"]
+    assert further["dci_forest"]["n_test_images"] == 5
+    assert "it takes 10 images to test on, a tenth of all: give mor" in console.file.getvalue()
+
+
+def test_evaluate_run_prints_the_intervals_of_dci_and_mig(finished, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "DCI_REFITS", 2)
+    console = quiet()
+    further = evaluate_run(finished, n_votes=8, console=console)["further_metrics"]
+    gap, regressed = further["mig"], further["dci_forest"]
+    for name, score, (low, high) in (
+        ("MIG", gap["score"], gap["ci95"]),
+        ("completeness", regressed["completeness"], regressed["completeness_ci95"]),
+        ("NRMSE", regressed["informativeness_nrmse"], regressed["informativeness_ci95"]),
+    ):
+        assert f"{name} {score:.3f} ({low:.3f} to {high:.3f})" in console.file.getvalue()
 
 
 def test_evaluate_run_prints_votes_by_factor_and_a_summary(evaluated):

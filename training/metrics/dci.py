@@ -3,6 +3,7 @@
 Each factor is regressed on the codes; R_jk is the importance of dimension j for factor k. A model
 that predicts no better than a constant has importances all the same, made of noise: a lasso that
 keeps one stray weight of random codes looks perfectly disentangled. So they count only with skill.
+Disentanglement tells factors apart: where fewer than two of several count, there is none to tell.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from training.metrics.inputs import (
+    Bools,
     Floats,
     Ints,
     active_dims,
@@ -30,6 +32,7 @@ from training.metrics.results import UNBOUNDED, Interval, MetricResult, centred_
 # Least part of a constant prediction's error that a model must take away to be believed.
 MIN_SKILL = 0.02
 SIGNIFICANCE = 3.0  # standard errors
+MIN_TEST_ROWS = 10  # fewer have no spread to speak of, so all luck looks like skill
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +62,11 @@ class DCIResult(MetricResult):
 
 @dataclass(frozen=True)
 class _Fit:
-    """Importances (latent_dim, n_factors) and the error or accuracy of each factor."""
+    """Importances (latent_dim, n_factors), and of each factor error or accuracy, and belief."""
 
     importances: Floats
     informativeness: Floats
+    believed: Bools
 
 
 def dci(
@@ -86,11 +90,14 @@ def dci(
         seed: Of the split, the regressors and the resampling.
         regressor: `forest()` by default; `lasso()`, `boosting()`.
         unpredicted: `drop` takes importances of factors that are predicted hardly better than by
-            a constant for 0, so random codes score near 0; `keep` counts them, as published code.
+            a constant for 0, so random codes score near 0, and so it does with all of them where
+            fewer than 10 rows are left to test on; `keep` counts them, as published code.
         n_bootstrap: Refits on resampled rows behind the intervals; by default the regressor's.
 
     Returns:
         The result. All-dead codes: D and C are 0, I is that of a constant prediction.
+        `details["predicted_factors"]` are those predicted better than by a constant. Where fewer
+        than two of several count, D is 0 and `details["disentanglement_is_defined"]` false.
     """
     chosen = regressor or forest()
     array = as_codes(codes)
@@ -107,7 +114,7 @@ def dci(
         setup.fit(rng.choice(train, len(train)), rng.choice(test, len(test)), seed=refit)
         for refit in range(n_refits if n_refits > 1 else 0)
     ]
-    return _result(fit, refits, setup)
+    return _result(fit, refits, setup, n_test=len(test))
 
 
 class _Setup:
@@ -128,7 +135,11 @@ class _Setup:
 
     def fit(self, train: Ints, test: Ints, *, seed: int) -> _Fit:
         n_dims, n_factors = self.codes.shape[1], self.targets.shape[1]
-        fit = _Fit(np.zeros((n_dims, n_factors)), np.full(n_factors, np.nan))
+        fit = _Fit(
+            np.zeros((n_dims, n_factors)),
+            np.full(n_factors, np.nan),
+            np.zeros(n_factors, dtype=np.bool_),
+        )
         inputs = _z_scored(self.codes[:, self.active], train)
         for factor in self.varying:
             target = self.targets[:, factor]
@@ -138,24 +149,33 @@ class _Setup:
             if len(self.active) and len(np.unique(target[train])) > 1:
                 model = self.regressor.build(int(factor), seed)
                 prediction = model.fit(inputs[train], target[train]).predict(inputs[test])
-                if self._is_believed(prediction, constant, target[test]):
+                fit.believed[factor] = self._is_believed(prediction, constant, target[test])
+                if fit.believed[factor] or self._unpredicted == "keep":
                     fit.importances[self.active, factor] = self.regressor.importances(model)
             losses = _losses(prediction, target[test], self.regressor)
-            fit.informativeness[factor] = _informativeness(losses, target[test], self.regressor)
+            spread = _spread(target, test)
+            fit.informativeness[factor] = _informativeness(losses, spread, self.regressor)
         return fit
 
     def _is_believed(self, prediction: Floats, constant: float, target: Floats) -> bool:
         """Whether the model beats a constant, by a margin and beyond the luck of the test rows."""
-        if self._unpredicted == "keep":
-            return True
+        if len(target) < MIN_TEST_ROWS:
+            return False
         constant_losses = _losses(constant, target, self.regressor)
         gains = constant_losses - _losses(prediction, target, self.regressor)
         luck = SIGNIFICANCE * gains.std() / np.sqrt(len(gains))
         return bool(gains.mean() > max(MIN_SKILL * constant_losses.mean(), luck))
 
-    def disentanglement(self, importances: Floats) -> tuple[float, Floats]:
-        by_dim = _concentration(importances[:, self.varying])
-        return _weighted(by_dim, importances.sum(axis=1)), by_dim
+    def can_tell_factors_apart(self, fit: _Fit) -> bool:
+        """Whether two factors count, or the only one there is."""
+        n_counted = len(self.varying) if self._unpredicted == "keep" else int(fit.believed.sum())
+        return n_counted >= max(1, min(2, len(self.varying)))
+
+    def disentanglement(self, fit: _Fit) -> tuple[float, Floats]:
+        if not self.can_tell_factors_apart(fit):
+            return 0.0, np.zeros(len(fit.importances))
+        by_dim = _concentration(fit.importances[:, self.varying])
+        return _weighted(by_dim, fit.importances.sum(axis=1)), by_dim
 
     def completeness(self, importances: Floats) -> tuple[float, Floats]:
         by_factor = np.full(importances.shape[1], np.nan)
@@ -168,13 +188,13 @@ class _Setup:
         return _weighted(by_factor[self.varying], weights), by_factor
 
 
-def _result(fit: _Fit, refits: list[_Fit], setup: _Setup) -> DCIResult:
-    disentanglement, by_dim = setup.disentanglement(fit.importances)
+def _result(fit: _Fit, refits: list[_Fit], setup: _Setup, *, n_test: int) -> DCIResult:
+    disentanglement, by_dim = setup.disentanglement(fit)
     completeness, by_factor = setup.completeness(fit.importances)
     informativeness = _mean(fit.informativeness)
     replicates = [
         (
-            setup.disentanglement(refit.importances)[0],
+            setup.disentanglement(refit)[0],
             setup.completeness(refit.importances)[0],
             _mean(refit.informativeness),
         )
@@ -193,7 +213,14 @@ def _result(fit: _Fit, refits: list[_Fit], setup: _Setup) -> DCIResult:
         informativeness_by_factor=fit.informativeness,
         completeness_ci95=centred_interval(completeness, columns[1]),
         informativeness_ci95=centred_interval(informativeness, columns[2], bounds=UNBOUNDED),
-        details={"regressor": setup.regressor.name, "active_dims": setup.active.tolist()},
+        details={
+            "regressor": setup.regressor.name,
+            "active_dims": setup.active.tolist(),
+            "varying_factors": setup.varying.tolist(),
+            "predicted_factors": np.flatnonzero(fit.believed).tolist(),
+            "disentanglement_is_defined": setup.can_tell_factors_apart(fit),
+            "n_test": n_test,
+        },
     )
 
 
@@ -217,11 +244,17 @@ def _losses(prediction: Floats | float, target: Floats, regressor: Regressor) ->
     return np.asarray(np.square(prediction - target))
 
 
-def _informativeness(losses: Floats, target: Floats, regressor: Regressor) -> float:
+def _spread(target: Floats, test: Ints) -> float:
+    """Standard deviation of the test rows; where they are all the same, of all rows."""
+    rows = target[test] if np.ptp(target[test]) > 0 else target
+    return float(rows.std())
+
+
+def _informativeness(losses: Floats, spread: float, regressor: Regressor) -> float:
     """NRMSE = sqrt(mean loss) / std(t), or accuracy = 1 - mean loss."""
     if regressor.target == "classes":
         return float(1 - losses.mean())
-    return float(np.sqrt(losses.mean())) / (float(target.std()) or 1.0)
+    return float(np.sqrt(losses.mean())) / spread
 
 
 def _concentration(importances: Floats) -> Floats:

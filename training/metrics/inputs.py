@@ -17,6 +17,7 @@ _STREAM = 0x6D6574  # any number that nobody else seeds with
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 def make_rng(seed: int | np.random.Generator) -> np.random.Generator:

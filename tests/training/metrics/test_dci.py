@@ -169,3 +169,54 @@ def test_forest_takes_a_depth_for_each_factor():
     ).informativeness_by_factor
     assert shallow[0] > 0.2
     assert shallow[1:].max() < 0.05
+
+
+def tangled_codes(seed):
+    """Four dimensions that tell something of the first of four factors, and little of the rest."""
+    rng = np.random.default_rng(seed)
+    factors = rng.uniform(size=(1000, 4))
+    weights = np.array([[1, 1, 1, 1], [0.3, -0.3, 0.2, 0.1], [0.1, 0.2, -0.2, 0.3], [0] * 4])
+    codes = (factors - 0.5) * 12**0.5 @ weights + 0.9 * rng.normal(size=(1000, 4))
+    return codes, factors
+
+
+def test_dci_of_one_predicted_factor_has_no_disentanglement():
+    codes, factors = tangled_codes(0)
+    result = dci(codes, factors, seed=1, n_bootstrap=5)
+    assert result.details["predicted_factors"] == [0]
+    assert result.details["disentanglement_is_defined"] is False
+    assert (result.score, result.disentanglement) == (0.0, 0.0)
+    assert result.by_dim.tolist() == [0.0] * 4
+    assert result.ci95[0] == 0.0
+    kept = dci(codes, factors, seed=1, unpredicted="keep", n_bootstrap=0)
+    assert kept.details["predicted_factors"] == [0]
+    assert kept.details["disentanglement_is_defined"] is True
+    assert 0 < kept.disentanglement < 0.2
+
+
+def test_dci_of_a_single_factor_is_one():
+    factors = make_factors()
+    result = dci(factors, factors[:, :1], seed=0, n_bootstrap=0)
+    assert result.disentanglement == 1.0
+    assert result.details["disentanglement_is_defined"] is True
+    nothing = dci(factors, np.ones((N, 1)), seed=0, n_bootstrap=0)
+    assert nothing.details["disentanglement_is_defined"] is False
+
+
+@pytest.mark.parametrize("n", [10, 20, 99])
+def test_dci_believes_nothing_that_few_rows_test(n):
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        codes, factors = rng.normal(size=(n, 3)), rng.normal(size=(n, 2))
+        result = dci(codes, factors, seed=seed, n_bootstrap=0)
+        assert result.details["predicted_factors"] == []
+        assert (result.disentanglement, result.completeness) == (0.0, 0.0)
+
+
+def test_dci_of_one_test_row_divides_its_error_by_the_spread_of_all():
+    factors = np.arange(10.0)[:, None] * 1000
+    result = dci(factors, factors, seed=0, regressor=lasso(0.0001), n_bootstrap=0)
+    assert result.details["n_test"] == 1
+    assert result.informativeness < 0.01
+    far = dci(np.zeros((10, 1)), factors, seed=0, n_bootstrap=0).informativeness
+    assert 0 < far < 2.5
