@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from training.metrics.information import binned_active, entropies, information_table
+from training.metrics.information import (
+    binned_active,
+    chance_information,
+    entropies,
+    information_table,
+)
 from training.metrics.inputs import Floats, Ints, active_dims
 from training.metrics.matching import (
     Cluster,
@@ -24,8 +29,9 @@ from training.metrics.matching import (
 from training.metrics.results import MetricResult
 from training.metrics.udr import udr
 
-# A dimension that knows nothing reaches some 5 %, the bias of the estimate.
+# On 50 images and more a dimension that knows nothing hardly reaches it.
 MIN_SHARE = 0.2
+SMALLEST_ENTROPY = 1e-9  # nats; below are rounding errors
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Found:
         signs: 1 or -1 for each member, relative to the first one.
         correlation: Mean absolute correlation of the members; NaN for a single one.
         factor: The known factor it tells most about, or None.
-        share: The part of that factor's entropy that it tells, mean over the members.
+        share: The part of that factor's entropy that it tells beyond chance, mean over the members.
     """
 
     members: tuple[tuple[int, int], ...]
@@ -128,12 +134,21 @@ def compare_codes(
 
 
 def factor_shares(codes: Floats, factors: KnownFactors | None) -> Floats:
-    """I(code j; factor k) / H(factor k), (latent_dim, n_factors); no columns without factors."""
+    """What dimension j tells of factor k beyond chance: 1 if all of it, about 0 if nothing.
+
+    (I(code j; factor k) - I by chance) / (H(factor k) - I by chance): on few images histograms
+    give any two columns some information, the more the more classes they have.
+
+    Returns:
+        (latent_dim, n_factors), at least 0; no columns without factors.
+    """
     if factors is None:
         return np.zeros((codes.shape[1], 0))
-    information = information_table(binned_active(codes, active_dims(codes)), factors.classes)
-    whole = entropies(factors.classes)
-    return np.asarray(information / np.where(whole > 0, whole, np.inf))
+    bins = binned_active(codes, active_dims(codes))
+    chance = chance_information(bins, factors.classes)
+    told = np.maximum(information_table(bins, factors.classes) - chance, 0.0)
+    left = entropies(factors.classes) - chance  # nothing where bins and classes have one row each
+    return np.asarray(told / np.where(left > SMALLEST_ENTROPY, left, np.inf))
 
 
 def _found(

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
 from training.comparison import KnownFactors, RunCodes, compare_codes, describe, factor_shares
+from training.data.factor_table import factor_table
 from training.metrics.matching import Matching
 
 N = 2000
@@ -86,3 +88,29 @@ def test_description_has_every_pair_with_its_matches():
 def test_runs_without_relevant_dimensions_share_nothing():
     comparison = compared(run_of([None], relevant=[]), run_of([None], name="other", relevant=[]))
     assert list(comparison.found) == []
+
+
+@pytest.mark.parametrize("n", [100, 120, 200, 1000])
+def test_noise_follows_no_factor_on_few_images(n):
+    rng = np.random.default_rng(n)
+    table = factor_table(("x", "y"), np.column_stack([rng.random(n), rng.integers(20, size=n)]))
+    report = {"dims": [{"mean_kl": 2.0}] * 3, "relevant_dims": [0, 1, 2]}
+    runs = [RunCodes(name, {}, report=report, codes=rng.normal(size=(n, 3))) for name in "ab"]
+    factors = KnownFactors(["x", "y"], table.factors_of(torch.arange(n)).numpy())
+    comparison = compared(*runs, factors=factors)
+    assert {one.factor for one in comparison.found} == {None}
+    assert max(one.share for one in comparison.found) < 0.1
+
+
+def test_factor_shares_of_few_images_are_one_for_a_code_that_tells_all():
+    classes = np.random.default_rng(0).integers(12, size=(100, 1))
+    found = factor_shares(classes.astype(float), KnownFactors(["size"], classes))
+    assert found == pytest.approx(1.0)
+
+
+def test_factor_shares_are_zero_where_every_image_has_a_class_of_its_own():
+    codes = np.random.default_rng(0).normal(size=(30, 2))
+    names = KnownFactors(["name"], np.arange(30)[:, None])
+    assert factor_shares(codes, names) == pytest.approx(np.zeros((2, 1)), abs=1e-9)
+    alone = np.arange(6.0)[:, None]  # in bins of their own as well
+    assert factor_shares(alone, KnownFactors(["name"], np.arange(6)[:, None])) == pytest.approx(0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
 from training.metrics.inputs import Floats, Ints, active_dims, as_classes, as_codes, discretize
 
@@ -48,6 +49,23 @@ def information_table(bins: Ints, classes: Ints) -> Floats:
     return np.array(pairs)
 
 
+def chance_information(bins: Ints, classes: Ints) -> Floats:
+    """What `information_table` gives on average where codes and factors know nothing of each other.
+
+    The mean over all ways to pair the rows, which is exact on few rows too (Vinh, Epps and Bailey,
+    JMLR 11, 2010, section 4).
+
+    Args:
+        bins: (n, latent_dim), class numbers from 0.
+        classes: (n, n_factors), class numbers from 0.
+
+    Returns:
+        (latent_dim, n_factors), nats, >= 0.
+    """
+    pairs = [[_by_chance(column, factor) for factor in classes.T] for column in bins.T]
+    return np.array(pairs)
+
+
 def entropies(classes: Ints) -> Floats:
     """Entropy of each column of class numbers (n, columns): (columns,), nats."""
     return np.array([_entropy(np.bincount(column)) for column in classes.T])
@@ -66,6 +84,11 @@ def _information(first: Ints, second: Ints) -> float:
     joint = np.bincount(first * (second.max() + 1) + second)
     parts = _entropy(np.bincount(first)) + _entropy(np.bincount(second))
     return max(parts - _entropy(joint), 0.0)
+
+
+def _by_chance(first: Ints, second: Ints) -> float:
+    table = contingency_matrix(first, second, dtype=np.int64)
+    return float(expected_mutual_information(table, len(first)))
 
 
 def _entropy(counts: Ints) -> float:

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
 
-from training.metrics.information import binned_active, entropies, information_table
+from training.metrics.information import (
+    binned_active,
+    chance_information,
+    entropies,
+    information_table,
+)
 
 
 def test_information_table_agrees_with_scikit_learn():
@@ -24,3 +29,12 @@ def test_binned_active_puts_other_dimensions_into_one_bin():
     assert bins[:, :2].max() == 0
     assert bins[:, 2].min() == 0
     assert bins[:, 2].max() == 19
+
+
+def test_chance_information_is_the_mean_over_shuffled_rows():
+    rng = np.random.default_rng(0)
+    bins, classes = rng.integers(6, size=(60, 2)), rng.integers(5, size=(60, 1))
+    shuffled = [information_table(bins, rng.permutation(classes)) for _ in range(400)]
+    expected = np.mean(shuffled, axis=0)
+    assert chance_information(bins, classes) == pytest.approx(expected, abs=0.01)
+    assert chance_information(np.zeros((60, 1), int), classes).tolist() == [[0.0]]
