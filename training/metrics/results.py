@@ -38,7 +38,9 @@ class MetricResult:
 def centred_interval(
     score: float, replicates: ArrayLike, *, bounds: Interval = UNIT
 ) -> Interval | None:
-    """95 % interval score ± t · sd of bootstrap replicates (n_bootstrap,); None for fewer than 2.
+    """95 % interval score ± t · sd of bootstrap replicates (n_bootstrap,).
+
+    None for fewer than 2, and where one is not finite.
 
     Centred on the score because most of these metrics shift on resampled rows (duplicates look like
     information, and a classifier scored on its own votes looks better): the replicates' spread is
@@ -46,7 +48,7 @@ def centred_interval(
     the metric's `bounds`.
     """
     values = np.asarray(replicates, dtype=np.float64)
-    if len(values) < 2:
+    if len(values) < 2 or not np.isfinite(values).all():
         return None
     half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1))
     return max(score - half, bounds[0]), min(score + half, bounds[1])

@@ -65,6 +65,24 @@ def test_posterior_total_correlation_of_independent_dims_is_near_zero():
     assert abs(posterior_total_correlation(mu, logvar, seed=0).score) < 0.05
 
 
+def test_posterior_total_correlation_interval_holds_the_truth_of_independent_dims():
+    """By more than the 33 % of an interval that knows nothing of the bias."""
+    held, logvar = 0, np.full((300, 4), np.log(0.5))
+    for seed in range(40):
+        mu = np.random.default_rng(seed).normal(size=(300, 4))
+        result = posterior_total_correlation(mu, logvar, seed=seed)
+        assert not result.details["is_upper_bound"]
+        held += result.ci95[0] <= 0 <= result.ci95[1]
+    assert held >= 36
+
+
+def test_posterior_total_correlation_of_dependent_dims_excludes_zero():
+    mu, logvar = gaussian_posteriors(0.8, noise=0.5, n=300)
+    result = posterior_total_correlation(mu, logvar, seed=0)
+    assert result.ci95[0] > 0
+    assert abs(result.details["bias"]) < 0.05
+
+
 def test_posterior_total_correlation_of_codes_that_tell_more_than_the_sample_is_a_bound():
     """Ten independent dimensions of 2.5 nats each: the truth is 0, the joint stops at ln n."""
     mu = np.random.default_rng(0).normal(size=(500, 10))
@@ -102,6 +120,12 @@ def test_gaussian_total_correlation_of_duplicates_is_infinite():
     column = np.random.default_rng(0).normal(size=(50, 1))
     result = gaussian_total_correlation(np.hstack([column, column]), seed=0)
     assert result.score == float("inf")
+    assert result.ci95 is None
+
+
+@pytest.mark.parametrize("n", [3, 8, 12])
+def test_gaussian_total_correlation_of_few_rows_has_no_interval(n):
+    result = gaussian_total_correlation(np.random.default_rng(1).normal(size=(n, 5)), seed=0)
     assert result.ci95 is None
 
 

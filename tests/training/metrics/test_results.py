@@ -21,6 +21,11 @@ def test_centred_interval_needs_two_replicates():
     assert centred_interval(0.5, [0.5]) is None
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_centred_interval_needs_finite_replicates(value):
+    assert centred_interval(0.5, [0.4, 0.5, value]) is None
+
+
 def test_bootstrap_rows_gives_the_standard_error_of_a_mean():
     rng = np.random.default_rng(0)
     values = rng.normal(size=400) + 10
