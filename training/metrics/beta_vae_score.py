@@ -14,11 +14,14 @@ from training.metrics.inputs import (
     as_classes,
     as_codes,
     make_rng,
+    split_rows,
     varying_factors,
 )
 from training.metrics.results import MetricResult, bootstrap_rows
+from training.metrics.samplers import NoSuchRows
 
 N_PAIRS = 64  # pairs averaged for one point, as in disentanglement_lib
+_FRACTIONS = (2 / 3, 1 / 3)
 _CHUNK = 500
 
 
@@ -40,14 +43,17 @@ def beta_vae_score(
         codes: (n, latent_dim).
         factors: (n, n_factors) classes. Factors with one value are left out.
         seed: Of the pairs, the split and the resampling.
-        n_train: Points that teach the classifier.
-        n_eval: Held-out points that score it.
+        n_train: Points that teach the classifier, of two thirds of the rows.
+        n_eval: Held-out points that score it, of the others.
         min_std: Dimensions that spread less are left out.
 
     Returns:
         Score in [0, 1], about 1/n_factors by chance, 0 if all is dead or nothing varies, 1 for a
         single factor; `table` (n_factors, n_factors) counts held-out points, row = true factor,
         column = answer; `details["train_accuracy"]`.
+
+    Raises:
+        NoSuchRows: A factor has no class with two rows, among those that teach or that score.
     """
     array = as_codes(codes)
     classes = as_classes(factors, len(array))
@@ -57,10 +63,13 @@ def beta_vae_score(
         empty = np.zeros((n_factors, n_factors))
         return MetricResult(score=0.0, table=empty, ci95=(0.0, 0.0))
     rng = make_rng(seed)
-    partners = {int(k): _Partners(classes[:, k]) for k in varying}
     kept = array[:, active]
-    points, labels = _points(kept, partners, n=n_train, rng=rng)
-    eval_points, eval_labels = _points(kept, partners, n=n_eval, rng=rng)
+    # Of rows of their own: the pairs of few rows are few, and would be known again.
+    train, test = split_rows(len(array), _FRACTIONS, rng)
+    points, labels = _points(kept[train], _all_pairs(classes[train], varying), n=n_train, rng=rng)
+    eval_points, eval_labels = _points(
+        kept[test], _all_pairs(classes[test], varying), n=n_eval, rng=rng
+    )
     answers, train_accuracy = _classify(points, labels, eval_points)
     right = answers == eval_labels
     table = np.zeros((n_factors, n_factors))
@@ -76,32 +85,46 @@ def beta_vae_score(
     )
 
 
-class _Partners:
-    """Random rows with the same class as given rows."""
+class _Pairs:
+    """Random pairs of different rows with the same class.
 
-    def __init__(self, column: Ints) -> None:
-        self._column = column
+    A row beside itself has no distance: small classes would give their factor away by it.
+    """
+
+    def __init__(self, classes: Ints, factor: int) -> None:
+        column = classes[:, factor]
+        counts = np.bincount(column)
         self._order = np.argsort(column, kind="stable")
-        self._counts = np.bincount(column)
-        self._starts = np.cumsum(self._counts) - self._counts
+        self._sizes = counts[column[self._order]]
+        self._starts = (np.cumsum(counts) - counts)[column[self._order]]
+        self._paired = np.flatnonzero(self._sizes > 1)  # places in that order
+        if len(self._paired) == 0:
+            raise NoSuchRows("fixed", factor, n_rows=len(column))
 
-    def draw(self, rows: Ints, rng: np.random.Generator) -> Ints:
-        groups = self._column[rows]
-        offsets = rng.integers(self._counts[groups])
-        return np.asarray(self._order[self._starts[groups] + offsets])
+    def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """Two tables of row numbers of this shape."""
+        places = self._paired[rng.integers(len(self._paired), size=shape)]
+        starts, sizes = self._starts[places], self._sizes[places]
+        step = rng.integers(1, sizes)
+        others = starts + (places - starts + step) % sizes
+        return self._order[places], self._order[others]
+
+
+def _all_pairs(classes: Ints, factors: Ints) -> dict[int, _Pairs]:
+    return {int(factor): _Pairs(classes, int(factor)) for factor in factors}
 
 
 def _points(
-    codes: Floats, partners: dict[int, _Partners], *, n: int, rng: np.random.Generator
+    codes: Floats, pairs: dict[int, _Pairs], *, n: int, rng: np.random.Generator
 ) -> tuple[Floats, Ints]:
     """`n` mean absolute differences (n, active) and the factor that each one's pairs share."""
-    labels = np.sort(np.resize(np.array(list(partners)), n))
+    labels = np.sort(np.resize(np.array(list(pairs)), n))
     points = []
-    for factor, partner in partners.items():
+    for factor, pairs_of_factor in pairs.items():
         left = int(np.count_nonzero(labels == factor))
         while left > 0:
-            rows = rng.integers(len(codes), size=(min(left, _CHUNK), N_PAIRS))
-            gaps = np.abs(codes[rows] - codes[partner.draw(rows, rng)])  # (chunk, pairs, active)
+            first, second = pairs_of_factor.draw((min(left, _CHUNK), N_PAIRS), rng)
+            gaps = np.abs(codes[first] - codes[second])  # (chunk, pairs, active)
             points.append(gaps.mean(axis=1))
             left -= _CHUNK
     return np.concatenate(points), labels

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from training.metrics.inputs import Ints, varying_factors
+
+Kind = Literal["fixed", "varied"]
 
 
 class FactorSampler(Protocol):
@@ -32,7 +34,33 @@ class FactorSampler(Protocol):
 
 
 class NoSuchRows(ValueError):
-    """A table of factors has no set of rows that a metric could vote on."""
+    """A table of factors has no set of rows that a metric could look at.
+
+    Attributes:
+        kind: `fixed`: no two rows share a value of the factor; `varied`: no two differ in it alone.
+        factor: Its number.
+    """
+
+    def __init__(self, kind: Kind, factor: int, *, n_rows: int) -> None:
+        self.kind, self.factor = kind, factor
+        rule, cure = _WANTED[kind]
+        super().__init__(
+            f"this metric needs two rows {rule.format(factor=factor)}; got none among {n_rows} "
+            f"rows. {cure.format(factor=factor)}"
+        )
+
+
+_WANTED = {
+    "fixed": (
+        "with the same value of factor {factor}",
+        "Put continuous factors into few classes first, with `discretize(factors, n_bins)`.",
+    ),
+    "varied": (
+        "that differ in factor {factor} and in no other",
+        "Leave factor {factor} out: the others decide it, or the table is too sparse for it; or "
+        "put continuous factors into few classes first, with `discretize(factors, n_bins)`.",
+    ),
+}
 
 
 def choose(n_pool: int, n: int, rng: np.random.Generator) -> Ints:
@@ -78,7 +106,7 @@ class TableSampler:
         self.n_images, self.n_factors = classes.shape
         self.varying = varying_factors(classes)
         self._classes = classes
-        self._pools: dict[tuple[str, int], list[Ints]] = {}
+        self._pools: dict[tuple[Kind, int], list[Ints]] = {}
 
     def fixed(self, factor: int, n: int, rng: np.random.Generator) -> Ints:
         return self._draw("fixed", factor, n, rng)
@@ -86,27 +114,22 @@ class TableSampler:
     def varied(self, factor: int, n: int, rng: np.random.Generator) -> Ints:
         return self._draw("varied", factor, n, rng)
 
-    def _draw(self, kind: str, factor: int, n: int, rng: np.random.Generator) -> Ints:
+    def _draw(self, kind: Kind, factor: int, n: int, rng: np.random.Generator) -> Ints:
         if (kind, factor) not in self._pools:
             self._pools[kind, factor] = self._find_pools(kind, factor)
         pools = self._pools[kind, factor]
         pool = pools[int(rng.integers(len(pools)))]
         return pool[choose(len(pool), n, rng)]
 
-    def _find_pools(self, kind: str, factor: int) -> list[Ints]:
+    def _find_pools(self, kind: Kind, factor: int) -> list[Ints]:
         column = self._classes[:, [factor]]
         if kind == "fixed":
             pools = [rows for rows in group_rows(column) if len(rows) > 1]
-            rule = f"two rows with the same value of factor {factor}"
         else:
             others = np.delete(self._classes, factor, axis=1)
             pools = [rows for rows in group_rows(others) if np.ptp(column[rows]) > 0]
-            rule = f"two rows that differ in factor {factor} and in no other"
         if not pools:
-            raise NoSuchRows(
-                f"this metric needs {rule}; got none among {self.n_images} rows. "
-                "Put continuous factors into few classes first, with `discretize(factors, n_bins)`."
-            )
+            raise NoSuchRows(kind, factor, n_rows=self.n_images)
         return pools
 
 

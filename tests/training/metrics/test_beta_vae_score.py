@@ -3,6 +3,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from training.metrics import beta_vae_score
+from training.metrics.samplers import NoSuchRows
 
 N = 2000
 FEW = {"n_train": 300, "n_eval": 300}
@@ -67,3 +68,28 @@ def test_beta_vae_score_leaves_a_factor_with_one_value_out():
 def test_beta_vae_score_with_a_single_factor_is_one():
     factors = make_factors(sizes=(4,))
     assert beta_vae_score(factors, factors, seed=0, **FEW).score == 1.0
+
+
+def test_beta_vae_score_of_random_codes_does_not_know_classes_of_few_rows():
+    """Pairs of a row with itself have no distance, which told the factor with more classes."""
+    rng = np.random.default_rng(0)
+    factors = np.stack([rng.integers(400, size=N), rng.integers(5, size=N)], axis=1)
+    result = beta_vae_score(rng.normal(size=(N, 5)), factors, seed=0, n_train=1000, n_eval=1000)
+    assert result.score == pytest.approx(0.5, abs=0.1)
+
+
+def test_beta_vae_score_of_random_codes_is_chance_on_few_rows():
+    scores = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        factors = np.stack([rng.integers(20, size=100), rng.integers(3, size=100)], axis=1)
+        codes = rng.normal(size=(100, 5))
+        scores.append(beta_vae_score(codes, factors, seed=seed, **FEW).score)
+    assert np.mean(scores) == pytest.approx(0.5, abs=0.1)
+
+
+def test_beta_vae_score_refuses_a_factor_whose_classes_have_one_row_each():
+    rng = np.random.default_rng(0)
+    factors = np.stack([rng.integers(5, size=N), rng.normal(size=N)], axis=1)
+    with pytest.raises(NoSuchRows, match=r"two rows with the same value of factor 1; got none amo"):
+        beta_vae_score(rng.normal(size=(N, 5)), factors, seed=0)

@@ -3,7 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.metrics.samplers import GridSampler, TableSampler, choose, group_rows
+from training.metrics.samplers import (
+    GridSampler,
+    NoSuchRows,
+    TableSampler,
+    choose,
+    group_rows,
+)
 
 sizes = st.lists(st.integers(1, 5), min_size=1, max_size=4)
 
@@ -46,6 +52,20 @@ def test_table_sampler_varies_a_factor_only_where_it_varies():
     rng = np.random.default_rng(0)
     for _ in range(20):
         assert sorted(sampler.varied(0, 9, rng)) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("fixed", r"two rows with the same value of factor 1; got none among 3 rows\. Put cont"),
+        ("varied", r"differ in factor 1 and in no other; got none .*\. Leave factor 1 out: the"),
+    ],
+)
+def test_table_sampler_says_which_rows_are_missing(kind, text):
+    sampler = TableSampler(np.array([[0, 0], [1, 1], [2, 2]]))
+    with pytest.raises(NoSuchRows, match=text) as caught:
+        getattr(sampler, kind)(1, 2, np.random.default_rng(0))
+    assert (caught.value.kind, caught.value.factor) == (kind, 1)
 
 
 def test_choose_repeats_nothing():
