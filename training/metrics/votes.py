@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import binomtest
 
 from training.metrics.inputs import (
     MIN_STD,
@@ -120,7 +121,8 @@ class VoteMetric:
             Dimensions are numbered as in the codes.
 
         Raises:
-            ValueError: If the table has no such set of images for some factor.
+            NoSuchRows: The table has no such set of images for some factor.
+            ValueError: There are fewer votes than factors that vary.
         """
         table = as_codes(codes)
         sampler = TableSampler(as_classes(factors, len(table)))
@@ -144,6 +146,9 @@ class VoteMetric:
 
         Returns:
             As a call.
+
+        Raises:
+            ValueError: There are fewer votes than factors that vary.
         """
         sampler = GridSampler(factor_sizes)
         return self._run(sampler, encode_indices, seed=seed, protocol=protocol, dims=dims)
@@ -158,6 +163,7 @@ class VoteMetric:
         dims: Sequence[int] | None,
     ) -> VoteResult:
         """Draw, encode and count the votes, and score them."""
+        _require_votes(protocol, sampler.varying)
         # A stream for each purpose: with one seed, protocols that differ in other numbers see the
         # same training votes, so what differs between their scores is the protocol.
         streams = make_rng(seed).spawn(4)
@@ -180,6 +186,17 @@ class VoteMetric:
 def spread_votes(n_votes: int, factors: Ints) -> Ints:
     """The factor of each vote: equally many, the first ones taking what is left over."""
     return np.sort(np.resize(factors, n_votes)) if len(factors) else np.empty(0, dtype=np.int64)
+
+
+def _require_votes(protocol: VoteProtocol, varying: Ints) -> None:
+    """A factor without a vote would leave the score as if it did not exist."""
+    least = min(protocol.n_train, protocol.n_eval or protocol.n_train)
+    if least < len(varying):
+        raise ValueError(
+            f"each of the {len(varying)} factors that vary needs a vote; got `n_train` "
+            f"{protocol.n_train} and `n_eval` {protocol.n_eval}. Draw {len(varying)} or more; "
+            "800 are usual."
+        )
 
 
 def _allowed_dims(overall: Floats, dims: Sequence[int] | None, protocol: VoteProtocol) -> Ints:
@@ -240,13 +257,21 @@ def _accuracy(train: Ints, scored: Ints) -> Floats:
 def _vote_interval(
     train: Ints, scored: Ints, *, n_bootstrap: int, rng: np.random.Generator
 ) -> Interval | None:
-    """Resample each factor's votes, in training and evaluation, and score again."""
+    """Resample each factor's votes, in training and evaluation, and score again.
+
+    Where that changes nothing, such as where all are right, the exact interval of so many votes
+    (Clopper and Pearson) says what others could have given.
+    """
     if n_bootstrap < 2:
         return None
     train_tables = _resample(train, n_bootstrap, rng)
     scored_tables = train_tables if scored is train else _resample(scored, n_bootstrap, rng)
     replicates = _accuracy(train_tables, scored_tables)
-    return centred_interval(float(_accuracy(train, scored)), replicates)
+    score, n_votes = float(_accuracy(train, scored)), int(scored.sum())
+    if n_votes and np.ptp(replicates) == 0:
+        exact = binomtest(round(score * n_votes), n_votes).proportion_ci()
+        return float(exact.low), float(exact.high)
+    return centred_interval(score, replicates)
 
 
 def _resample(table: Ints, n: int, rng: np.random.Generator) -> Ints:

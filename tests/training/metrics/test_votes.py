@@ -32,7 +32,7 @@ def with_dead_dims(rng, std=1e-4):
 def test_array_metric_gives_perfect_codes_one(metric):
     result = metric(PERFECT, GRID, seed=0)
     assert result.score == 1.0
-    assert result.ci95 == (1.0, 1.0)
+    assert result.ci95 == (pytest.approx(0.025 ** (1 / ROBUST.n_eval)), 1.0)
     assert result.dim_factor.tolist() == [0, 1, 2]
 
 
@@ -159,6 +159,35 @@ def test_interval_covers_repeated_evaluations():
     mean = np.mean([r.score for r in results])
     covered = sum(r.ci95[0] <= mean <= r.ci95[1] for r in results)
     assert covered >= 16
+
+
+def test_interval_of_votes_that_are_all_right_holds_what_others_would_give():
+    """True accuracy .99: of 100 votes all are right in a third of the cases."""
+    right = 0.99
+    rng = np.random.default_rng(0)
+
+    def pick(ratios):
+        own = np.arange(len(ratios)) * 2 // len(ratios)
+        return np.where(rng.random(len(ratios)) < right, own, 1 - own)
+
+    metric = VoteMetric(draw=lambda sampler, *rest: sampler.fixed(*rest), pick=pick)
+    codes = np.random.default_rng(1).normal(size=(16, 2))
+    factors = np.indices((4, 4)).reshape(2, -1).T
+    protocol = VoteProtocol(n_train=2000, n_eval=100, n_bootstrap=200)
+    results = [metric(codes, factors, seed=s, protocol=protocol) for s in range(60)]
+    perfect = [result for result in results if result.score == 1.0]
+    assert len(perfect) > 10
+    assert {result.ci95[1] for result in perfect} == {1.0}
+    assert [result.ci95[0] for result in perfect] == pytest.approx([0.025**0.01] * len(perfect))
+    assert sum(result.ci95[0] <= right <= result.ci95[1] for result in results) >= 55
+
+
+@pytest.mark.parametrize("metric", GRID_METRICS)
+@pytest.mark.parametrize(("n_train", "n_eval"), [(2, 0), (2, 800), (800, 2)])
+def test_fewer_votes_than_factors_are_refused(metric, n_train, n_eval):
+    protocol = VoteProtocol(n_train=n_train, n_eval=n_eval)
+    with pytest.raises(ValueError, match=r"each of the 3 factors .* got `n_train` \d+ and `n_eva"):
+        metric(PERFECT.__getitem__, SIZES, seed=0, protocol=protocol)
 
 
 def test_array_metric_asks_for_classes_when_values_never_repeat():
