@@ -80,7 +80,9 @@ def resume(
 def evaluate(
     run_dir: RunArgument,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the votes.")] = 0,
-    votes: Annotated[int, typer.Option(min=1, help="Number of votes of each metric.")] = 800,
+    votes: Annotated[
+        int, typer.Option(min=1, help="Number of votes of each metric, one a factor at least.")
+    ] = 800,
 ) -> None:
     """Score how well the dimensions match the known factors (Metrics I and II)."""
     from training.evaluate import evaluate_run

@@ -13,11 +13,12 @@ import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from training.checkpoint import load_model
 from training.data import Factors, GroundTruth, ImageSource
 from training.encoding import MeanTable, reconstruction_error, sample_indices
-from training.errors import DataError
+from training.errors import ConfigError, DataError
 from training.metrics import (
     PAPER,
     ROBUST,
@@ -67,7 +68,8 @@ def evaluate_run(
     Args:
         run_dir: The run's folder.
         seed: Of the votes, the image sample and the intervals.
-        n_votes: Votes of each metric; the robust way holds out as many again.
+        n_votes: Votes of each metric, one a factor at least; the robust way holds out as many
+            again.
         console: Where the tables go; the terminal by default.
 
     Returns:
@@ -77,12 +79,14 @@ def evaluate_run(
         dimensions). All three see the same training votes.
 
     Raises:
-        TrainingError: The folder holds no run, or its data has no known factors.
+        TrainingError: The folder holds no run, its data has no known factors, or there are more
+            of them than votes.
     """
     console = console or Console()
     run = load_model(run_dir)
     source = open_run_images(run)
     factors = _require_factors(source)
+    _require_votes(factors, n_votes, seed=seed)
     run.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with console.status("Looking for the relevant dimensions"):
         relevant_dims = relevant_dims_of_run(run_dir, run, source)
@@ -94,7 +98,8 @@ def evaluate_run(
             try:
                 votes[name] = ways.score(name)
             except NoSuchRows as problem:
-                console.print(f"{TITLES[name]}: not scored: {problem}", highlight=False)
+                why = _why_not_scored(problem, factors)
+                console.print(f"{TITLES[name]}: not scored: {why}", highlight=False, markup=False)
     with console.status("MIG") as status:
         further = _further_metrics(means, factors, seed=seed, show=status.update)
     sample = sample_indices(source.n_images, SAMPLE_IMAGES, seed=seed)
@@ -146,8 +151,7 @@ class _Ways:
         """The metric on the grid behind the images, or on a table of them."""
         if isinstance(self.factors, GroundTruth):
             return partial(GRID_METRICS[name], self.means, self.factors.factor_sizes)
-        # As many as are encoded anyway: few rows leave few pairs that differ in one factor alone.
-        indices = sample_indices(self.factors.n_images, DCI_IMAGES, seed=self.seed)
+        indices = _table_indices(self.factors, seed=self.seed)
         classes = self.factors.factors_of(indices).numpy()
         return partial(TABLE_METRICS[name], self.means(indices.numpy()), classes)
 
@@ -171,6 +175,37 @@ def _require_factors(source: ImageSource) -> Factors:
             f"{', '.join(factors.factor_names)}"
         )
     return factors
+
+
+def _table_indices(factors: Factors, *, seed: int) -> Tensor:
+    """As many as are encoded anyway: few rows leave few pairs that differ in one factor alone."""
+    return sample_indices(factors.n_images, DCI_IMAGES, seed=seed)
+
+
+def _require_votes(factors: Factors, n_votes: int, *, seed: int) -> None:
+    if isinstance(factors, GroundTruth):
+        n_varying = sum(size > 1 for size in factors.factor_sizes)
+    else:
+        classes = factors.factors_of(_table_indices(factors, seed=seed)).numpy()
+        n_varying = len(varying_factors(classes))
+    if n_votes < n_varying:
+        raise ConfigError(
+            f"each factor that varies needs a vote: got --votes {n_votes} for {n_varying} factors; "
+            f"give {n_varying} or more, 800 are usual"
+        )
+
+
+def _why_not_scored(problem: NoSuchRows, factors: Factors) -> str:
+    name = factors.factor_names[problem.factor]
+    if problem.kind == "fixed":
+        rule, reason = f"with the same `{name}`", "each has a value of its own"
+    else:
+        rule = f"that differ in `{name}` and in no other factor"
+        reason = "the others decide it, or the images are too few for it"
+    return (
+        f"this metric needs two images {rule}; got none among {problem.n_rows:,}. "
+        f"Leave `{name}` out of the factors: {reason}"
+    )
 
 
 def _further_metrics(

@@ -13,7 +13,7 @@ from training import evaluate as evaluate_module
 from training import evidence as evidence_module
 from training import report as report_module
 from training.data.sprites import Sprites
-from training.errors import DataError, RunError
+from training.errors import ConfigError, DataError, RunError
 from training.evaluate import evaluate_run, votes_table
 from training.metrics import PAPER, ROBUST, VoteProtocol, dci, factor_vae_score
 from training.runs import start_run
@@ -253,3 +253,30 @@ def test_votes_table_names_what_each_dimension_stands_for():
     assert ["0", "0", "10", "size"] in rows
     assert ["2", "10", "0", "hue"] in rows
     assert ["right", "100.0%", "100.0%"] in rows
+
+
+def test_evaluate_run_refuses_fewer_votes_than_factors(finished, labelled):
+    with pytest.raises(ConfigError, match="needs a vote: got --votes 3 for 4 factors; give 4 or "):
+        evaluate_run(finished, n_votes=3, console=quiet())
+    with pytest.raises(ConfigError, match="needs a vote: got --votes 1 for 3 factors; give 3 or "):
+        evaluate_run(labelled, n_votes=1, console=quiet())
+
+
+def test_evaluate_run_names_the_factor_that_others_decide(tmp_path, make_config):
+    digits = load_digits()
+    np.save(tmp_path / "digits.npy", digits.images[:200])
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(3, size=200), rng.integers(3, size=200)
+    lines = ["a,b,big", *(f"{x},{y},{int(x > 1)}" for x, y in zip(a, b, strict=True))]
+    (tmp_path / "factors.csv").write_text("\n".join(lines))
+    data = {"name": "images", "path": str(tmp_path / "digits.npy"), "holdout": 0.0}
+    config = make_config(data=data | {"factors": str(tmp_path / "factors.csv")})
+    start_run(config, tmp_path / "run", console=quiet())
+    console = quiet()
+    evaluation = evaluate_run(tmp_path / "run", n_votes=8, console=console)
+    shown = " ".join(console.file.getvalue().split())
+    assert (
+        "this metric needs two images that differ in `big` and in no other factor; got none among "
+        "200. Leave `big` out of the factors: the others decide it, or the images are too few"
+    ) in shown
+    assert set(evaluation["metrics"]) == {"factor_vae_score"}

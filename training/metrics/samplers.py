@@ -39,10 +39,11 @@ class NoSuchRows(ValueError):
     Attributes:
         kind: `fixed`: no two rows share a value of the factor; `varied`: no two differ in it alone.
         factor: Its number.
+        n_rows: How many were looked through.
     """
 
     def __init__(self, kind: Kind, factor: int, *, n_rows: int) -> None:
-        self.kind, self.factor = kind, factor
+        self.kind, self.factor, self.n_rows = kind, factor, n_rows
         rule, cure = _WANTED[kind]
         super().__init__(
             f"this metric needs two rows {rule.format(factor=factor)}; got none among {n_rows} "
