@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from training.charts import ACCENT, BESIDE_BAR, INK, LINE, MUTED, TITLE
 from training.data import ImageSource
 from training.encoding import sample_indices
+from training.metrics.column_effects import is_constant
 from training.networks import VAE
 
 N_ROWS = 2000
@@ -61,16 +62,17 @@ def explained_figure(explained: Floats, columns: Sequence[str]) -> Figure:
     """Bars of the share of each column's variance that the reconstruction keeps.
 
     Args:
-        explained: (n_columns,), at most 1; 0 is what the column's mean alone would do.
+        explained: (n_columns,), at most 1; 0 is what the column's mean alone would do, NaN marks a
+            constant column.
         columns: Their names; of many, the worst ones are shown.
     """
     shown = np.argsort(explained, kind="stable")[:MAX_COLUMNS]
     figure = Figure((7.5, 1.0 + 0.28 * len(shown)), facecolor="white")
     axis = figure.subplots()
-    values = np.clip(explained[shown], 0, 1)
+    values = np.clip(np.nan_to_num(explained[shown]), 0, 1)
     axis.barh(range(len(shown)), values, color=ACCENT, height=0.72)
     for place, column in enumerate(shown):
-        text = f"{explained[column]:.2f}"
+        text = "constant" if np.isnan(explained[column]) else f"{explained[column]:.2f}"
         axis.annotate(text, (values[place], place), **BESIDE_BAR)
     axis.set_yticks(range(len(shown)), [_short(columns[k]) for k in shown])
     axis.set_xlim(0, 1.1)
@@ -86,11 +88,14 @@ def explained_figure(explained: Floats, columns: Sequence[str]) -> Figure:
 
 @torch.no_grad()
 def explained_variance(vae: VAE, source: ImageSource) -> Floats:
-    """1 - mean squared error / variance of each column, over a sample: (n_columns,)."""
+    """1 - mean squared error / variance of each column, over a sample: (n_columns,).
+
+    NaN where a column is constant.
+    """
     rows = source.images(sample_indices(source.n_images, N_ROWS, seed=0))
     errors = (vae.decode(vae.encode(rows)[0]) - rows).square().mean(dim=0).double()
     variance = rows.var(dim=0, correction=0).double()
-    explained: Floats = torch.where(variance > 0, 1 - errors / variance, 1.0).numpy()
+    explained: Floats = torch.where(is_constant(rows), torch.nan, 1 - errors / variance).numpy()
     return explained
 
 

@@ -1,9 +1,11 @@
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from PIL import Image
 
+from training.column_figures import explained_figure, explained_variance
 from training.data.sprites import Sprites
 from training.figures import (
     draw_report_figures,
@@ -99,3 +101,15 @@ def test_draw_report_figures_without_a_log_leaves_the_curves_out(tmp_path):
     report = {"dims": [ROWS[1], ROWS[0]], "relevant_dims": [1]}
     paths = draw_report_figures(tmp_path / "figures", vae, source, report=report, log=[])
     assert [path.stem for path in paths] == ["reconstructions", "traversals", "relevance"]
+
+
+def test_constant_column_keeps_no_share_of_a_variance():
+    rows = torch.cat([torch.randn(50, 1), torch.full((50, 1), 0.1)], dim=1)
+    vae = SimpleNamespace(encode=lambda x: (x, None), decode=lambda z: z + 0.5)
+    source = SimpleNamespace(n_images=50, images=lambda indices: rows[indices])
+    explained = explained_variance(vae, source)
+    assert explained[0] < 1
+    assert np.isnan(explained[1])
+    axis = explained_figure(explained, ["height", "shape"]).axes[0]
+    assert [text.get_text() for text in axis.texts] == [f"{explained[0]:.2f}", "constant"]
+    assert axis.patches[1].get_width() == 0

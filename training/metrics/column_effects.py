@@ -10,9 +10,20 @@ from training.metrics.inputs import Floats
 
 
 def column_spread(rows: Tensor) -> Tensor:
-    """Standard deviation of each column, 1 where it is constant: (n, n_columns) to (n_columns,)."""
+    """Standard deviation of each column: (n, n_columns) to (n_columns,).
+
+    Infinite where a column is constant: whatever a decoder does to it counts for nothing.
+    """
     spread = rows.std(dim=0, correction=0)
-    return torch.where(spread > 0, spread, torch.ones_like(spread))
+    return torch.where(is_constant(rows), torch.inf, spread)
+
+
+def is_constant(rows: Tensor) -> Tensor:
+    """Whether all rows have the same number in a column: (n, n_columns) to (n_columns,).
+
+    Not by the deviation, which for some numbers is a rounding error above 0.
+    """
+    return rows.amax(dim=0) == rows.amin(dim=0)
 
 
 @torch.no_grad()
