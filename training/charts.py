@@ -59,18 +59,19 @@ def relevance_figure(rows: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-def training_figure(log: Log, *, relevant_dims: Sequence[int]) -> Figure:
-    """Loss terms, and relevance and KL by dimension, over steps.
+def training_figure(log: Log, *, relevant_dims: Sequence[int], sample: str = "image") -> Figure:
+    """Loss terms, and relevance and KL by dimension, over steps; dots where there is but one step.
 
     Args:
         log: Records of `metrics.jsonl`.
         relevant_dims: Dimensions drawn in color.
+        sample: What the model is trained on: `image` or `row`.
     """
     figure = Figure(figsize=(12.5, 7), facecolor="white")
     axes = figure.subplots(2, 2, sharex=True)
     steps = np.array([record["step"] for record in log])
     _line(axes[0, 0], steps, log, "reconstruction", DIM_COLORS[0])
-    axes[0, 0].set_title("reconstruction (nats per image)", **TITLE)
+    axes[0, 0].set_title(f"reconstruction (nats per {sample})", **TITLE)
     if len(log) > 1:
         _zoom(axes[0, 0], [record["reconstruction"] for record in log])
     _line(axes[0, 1], steps, log, "total_correlation", DIM_COLORS[1], label="total correlation")
@@ -120,7 +121,13 @@ def _line(
     *,
     label: str | None = None,
 ) -> None:
-    axis.plot(steps, [record[key] for record in log], color=color, linewidth=1.4, label=label)
+    values = [record[key] for record in log]
+    axis.plot(steps, values, color=color, linewidth=1.4, marker=_marker(log), label=label)
+
+
+def _marker(log: Log) -> str | None:
+    """A line takes two records."""
+    return "o" if len(log) == 1 else None
 
 
 def _zoom(axis: Axes, values: Sequence[float]) -> None:
@@ -141,8 +148,8 @@ def _lines_by_dim(
     values = np.array([record[key] for record in log])  # (records, latent_dim)
     nuisances = [dim for dim in range(values.shape[1]) if dim not in relevant_dims]
     if nuisances:
-        axis.plot(steps, values[:, nuisances], color=NUISANCE, linewidth=1.0)
+        axis.plot(steps, values[:, nuisances], color=NUISANCE, linewidth=1.0, marker=_marker(log))
     for number, dim in enumerate(relevant_dims):
-        color = DIM_COLORS[number % len(DIM_COLORS)]
-        axis.plot(steps, values[:, dim], color=color, linewidth=1.6, label=f"dimension {dim}")
+        style = {"color": DIM_COLORS[number % len(DIM_COLORS)], "marker": _marker(log)}
+        axis.plot(steps, values[:, dim], linewidth=1.6, label=f"dimension {dim}", **style)
     axis.plot([], [], color=NUISANCE, linewidth=1.0, label="nuisances")

@@ -52,3 +52,18 @@ def test_training_figure_of_a_single_record_has_a_finite_range():
     axis = training_figure(LOG[:1], relevant_dims=[]).axes[0]
     low, high = axis.get_ylim()
     assert low < 5.0 < high
+
+
+def test_training_figure_of_a_single_record_draws_dots():
+    single = training_figure(LOG[:1], relevant_dims=[2]).axes
+    several = training_figure(LOG, relevant_dims=[2]).axes
+    for axes, marker in ((single, "o"), (several, "None")):
+        drawn = [line for axis in axes for line in axis.lines if len(line.get_xdata())]
+        assert len(drawn) == 9
+        assert {line.get_marker() for line in drawn} == {marker}
+
+
+@pytest.mark.parametrize("sample", ["image", "row"])
+def test_training_figure_names_what_nats_are_counted_of(sample):
+    axis = training_figure(LOG, relevant_dims=[], sample=sample).axes[0]
+    assert axis.get_title(loc="left") == f"reconstruction (nats per {sample})"
