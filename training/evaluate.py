@@ -119,8 +119,9 @@ def evaluate_run(
     }
     write_json(run_dir / "evaluation.json", evaluation)
     _print(console, votes, further, factor_names=factors.factor_names)
+    sample_name = "an image" if len(run.vae.image_shape) == 3 else "a row"
     console.print(
-        f"Reconstruction: {error.nats:.2f} nats an image, squared error {error.squared:.5f}",
+        f"Reconstruction: {error.nats:.2f} nats {sample_name}, squared error {error.squared:.5f}",
         highlight=False,
     )
     return evaluation

@@ -15,7 +15,7 @@ from training.metrics.aggregate_posterior import dimension_information
 from training.metrics.column_effects import column_effects, column_spread
 from training.metrics.decoder_effects import Decode, decoder_sensitivity, traversal_effect
 from training.networks import VAE
-from training.relevance_votes import Evidence, is_relevant, votes_of
+from training.relevance_votes import KL_NATS, Evidence, is_relevant, votes_of
 
 SENSITIVITY_IMAGES = 100  # as ARD-VAE (arXiv 2501.10901)
 TRAVERSAL_IMAGES = 25
@@ -65,18 +65,20 @@ def gather_evidence(
     )
     information = dimension_information(encoded.mu.numpy(), encoded.logvar.numpy(), seed=seed)
     total = float(sensitivity.sum())
+    mean_kl = [float(column.mean()) for column in encoded.kl.unbind(dim=1)]  # (latent_dim,)
     return [
         Evidence(
             dim=dim,
             relevance=float(relevance[dim]),
             gate_votes=gate_votes,
-            mean_kl=float(encoded.kl[:, dim].mean()),
+            mean_kl=mean_kl[dim],
             active_variance=float(variances[dim]),
             decoder_sensitivity=float(sensitivity[dim]),
             sensitivity_share=float(sensitivity[dim]) / total if total else 0.0,
             traversal_effect=float(effects[dim]),
             n_pixels=decoder.n_pixels,
             mutual_information=float(information[dim]),
+            sensitivity_votes=max(mean_kl) >= KL_NATS,
         )
         for dim in range(len(relevance))
     ]

@@ -47,7 +47,10 @@ def draw_report_figures(
     rows = ordered_rows(report)[:MAX_ROWS]
     figures = {**_sample_figures(vae, source, report, rows), "relevance": relevance_figure(rows)}
     if log:
-        figures["training"] = training_figure(log, relevant_dims=report["relevant_dims"])
+        sample = "image" if len(vae.image_shape) == 3 else "row"
+        figures["training"] = training_figure(
+            log, relevant_dims=report["relevant_dims"], sample=sample
+        )
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")

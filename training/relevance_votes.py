@@ -46,6 +46,8 @@ class Evidence:
             in their standard deviations, summed.
         n_pixels: Pixels of an image; None for rows of numbers.
         mutual_information: Nats between the image and its sampled code.
+        sensitivity_votes: False where no dimension carries `KL_NATS`: the parts of next to nothing
+            sum to 1 too.
     """
 
     dim: int
@@ -58,6 +60,7 @@ class Evidence:
     traversal_effect: float
     n_pixels: int | None
     mutual_information: float
+    sensitivity_votes: bool = True
 
 
 def votes_of(evidence: Evidence) -> dict[str, bool | None]:
@@ -66,7 +69,9 @@ def votes_of(evidence: Evidence) -> dict[str, bool | None]:
         "relevance": evidence.relevance >= RELEVANCE if evidence.gate_votes else None,
         "kl": evidence.mean_kl >= KL_NATS,
         "active_variance": evidence.active_variance > ACTIVE_VARIANCE,
-        "sensitivity": evidence.sensitivity_share >= SENSITIVITY_SHARE,
+        "sensitivity": (
+            evidence.sensitivity_share >= SENSITIVITY_SHARE if evidence.sensitivity_votes else None
+        ),
         "traversal": evidence.traversal_effect >= _traversal_threshold(evidence),
         "mutual_information": evidence.mutual_information >= INFORMATION_NATS,
     }

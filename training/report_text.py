@@ -53,6 +53,10 @@ EFFECTS = {
     "image": "pixels: changed",
     "row": "columns: standard deviations of the columns, summed, that are moved",
 }
+SWEEPS = {
+    "row": "what a sweep does, in standard deviations of the column:",
+    "image": "what a sweep does to a typical image:",
+}
 NOTHING_RELEVANT = (
     "no dimension tells anything about the {sample}s: train longer, or lower the pressure on all "
     "of them, `objective.kl_weight_max`"
@@ -80,10 +84,8 @@ def _lines(report: Report, paths: Sequence[Path]) -> Iterator[str]:
             f"{held_out['n_images']:,} {sample}s never seen, {held_out['elbo_training']:.1f} on "
             "those of training"
         )
-    if "columns" in report:
-        yield "what a sweep does, in standard deviations of the column:"
-    else:
-        yield "what a sweep does to a typical image:"
+    if report["relevant_dims"]:
+        yield SWEEPS[sample]
     for dim in report["relevant_dims"]:
         changes = ", ".join(report["dims"][dim]["changes"])
         yield f"  dimension {dim}: {changes or NOTHING_MEASURED[sample]}"

@@ -142,3 +142,11 @@ def test_sweep_of_a_row_votes_by_standard_deviations():
         "dimension 0 counts as relevant in spite of a traversal that moves columns by 0.20 "
         "standard deviations"
     ]
+
+
+def test_sensitivity_has_no_vote_where_no_dimension_carries_anything():
+    """Shares of next to nothing sum to 1 as well."""
+    dead = changed(NUISANCE, sensitivity_share=0.334, sensitivity_votes=False)
+    assert votes_of(dead)["sensitivity"] is None
+    assert not is_relevant(dead)
+    assert disagreements([dead]) == []

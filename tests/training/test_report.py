@@ -162,6 +162,7 @@ def test_report_run_of_a_model_that_knows_nothing_says_what_to_change(run_dir, m
     report = report_run(run_dir, console=Console(file=file, width=100))
     assert report["n_relevant"] == 0
     assert "train longer, or lower the pressure on all of them" in file.getvalue()
+    assert "what a sweep does" not in file.getvalue()
 
 
 def test_report_run_again_gives_the_same_bytes_in_spite_of_a_log_line_cut_short(run_dir):
@@ -206,6 +207,50 @@ def vector_run(tmp_path):
     run_dir = tmp_path / "run"
     start_run(parse_config(tables, origin="test"), run_dir, console=Console(quiet=True))
     return run_dir, table
+
+
+@pytest.fixture
+def constant_column_run(tmp_path):
+    """A run on a table whose last column never changes."""
+    rng = np.random.default_rng(0)
+    table = np.column_stack([rng.standard_normal((300, 2)), np.full(300, 0.1)])
+    np.savetxt(tmp_path / "t.csv", table, delimiter=",", header="a,b,const", comments="")
+    tables = {
+        "data": {"name": "vectors", "path": str(tmp_path / "t.csv"), "holdout": 0.0},
+        "model": {"latent_dim": 2, "hidden_units": 8, "initialization": "kaiming"},
+        "objective": {"likelihood": "gaussian", "kl_weight_max": 0.1},
+        "discriminator": {"hidden_units": 8, "hidden_layers": 1},
+        "run": {"steps": 20, "batch_size": 32, "threads": 1, "device": "cpu"},
+    }
+    start_run(parse_config(tables, origin="test"), tmp_path / "run", console=Console(quiet=True))
+    return tmp_path / "run"
+
+
+def test_report_run_says_nothing_of_a_sweeps_effect_on_a_constant_column(constant_column_run):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_module, "relevant_order", lambda evidence: [0, 1])
+        report = report_run(constant_column_run, console=Console(quiet=True))
+    for row in report["dims"]:
+        assert row["column_effects"][2] == 0.0
+        assert not any("const" in change for change in row["changes"])
+
+
+def test_report_of_a_dead_model_gives_sensitivity_no_vote(constant_column_run):
+    run = load_model(constant_column_run)
+    head = run.vae.mu_head()
+    head.weight.data *= 0.01
+    head.bias.data.zero_()
+    report = report_module.relevance_report(
+        run.vae,
+        open_run_images(run),
+        relevance=run.relevance,
+        gate_votes=True,
+        run_info=run.run_info,
+    )
+    assert sum(row["sensitivity_share"] for row in report["dims"]) == pytest.approx(1.0)
+    assert {row["votes"]["sensitivity"] for row in report["dims"]} == {None}
+    assert report["relevant_dims"] == []
+    assert "sensitivity" not in " ".join(report["disagreements"])
 
 
 def test_report_run_of_rows_says_what_moves_each_column(vector_run):
