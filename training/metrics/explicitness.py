@@ -45,8 +45,9 @@ def explicitness(
         n_bootstrap: Resampled row sets; the classifier is not refitted. 0 for no interval.
 
     Returns:
-        Score in [0.5, 1], 0.5 by chance and where nothing moves or varies; `table` is
-        (n_factors, largest number of classes), NaN where a class does not exist or was not seen.
+        Score in [0, 1], about 0.5 by chance, 0.5 where nothing moves or varies; `table` is
+        (n_factors, largest number of classes), NaN where a class does not exist, or is missing
+        among the rows that teach or that score: those are left out of the means.
     """
     array = as_codes(codes)
     classes = as_classes(factors, len(array))
@@ -75,9 +76,14 @@ def explicitness(
 
 
 def _probabilities(codes: Floats, classes: Ints, train: Ints, test: Ints) -> Floats:
-    """Probability of each class, (test, classes); equal where nothing can be learned."""
-    chances = np.zeros((len(test), int(classes.max()) + 1))
-    if codes.shape[1] == 0 or len(np.unique(classes[train])) == 1:
+    """Probability of each class, (test, classes); equal where nothing can be learned.
+
+    NaN for a class that no training row has: the classifier does not know it.
+    """
+    known = np.unique(classes[train])
+    chances = np.full((len(test), int(classes.max()) + 1), np.nan)
+    chances[:, known] = 0.0
+    if codes.shape[1] == 0 or len(known) == 1:
         return chances
     mean, std = codes[train].mean(axis=0), codes[train].std(axis=0)
     scaled = (codes - mean) / np.where(std > 0, std, 1.0)
@@ -90,9 +96,9 @@ def _areas(chances: dict[int, Floats], truth: Ints, rows: Ints, shape: tuple[int
     table = np.full(shape, np.nan)
     for factor, by_class in chances.items():
         for number in range(by_class.shape[1]):
-            positive = truth[rows, factor] == number
-            if 0 < positive.sum() < len(rows):
-                table[factor, number] = _roc_area(by_class[rows, number], positive)
+            scores, positive = by_class[rows, number], truth[rows, factor] == number
+            if 0 < positive.sum() < len(rows) and not np.isnan(scores).any():
+                table[factor, number] = _roc_area(scores, positive)
     return table
 
 

@@ -61,3 +61,14 @@ def test_explicitness_leaves_a_factor_with_one_value_out():
     result = explicitness(factors, factors, seed=0)
     assert np.isnan(result.table[0]).all()
     assert result.score == pytest.approx(1.0, abs=1e-3)
+
+
+def test_explicitness_leaves_out_a_class_that_no_training_row_has():
+    factors = np.zeros((300, 1))
+    factors[:1], factors[1:150] = 1, 2
+    noise = np.random.default_rng(0).normal(size=(300, 2))
+    codes = np.hstack([factors == 2, noise]).astype(float)
+    for seed in range(6):
+        result = explicitness(codes, factors, seed=seed)
+        assert np.isnan(result.table[0, 1])
+        assert result.score == pytest.approx(1.0, abs=0.02)
