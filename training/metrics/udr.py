@@ -49,9 +49,11 @@ def udr(
         `details["best_run"]`; `table` (n_runs, n_runs) holds UDR_ij, NaN on the diagonal.
 
     Raises:
-        ValueError: Fewer than two runs, or tables of different images.
+        ValueError: Fewer than two runs, tables of different images, or KLs of other dimensions.
     """
     runs = _checked(codes_by_run)
+    if kl_by_run is not None:
+        _require_kl_of_each_dimension(kl_by_run, runs)
     informative = [_informative(i, run, kl_by_run) for i, run in enumerate(runs)]
     compare = _lasso_weights if similarity == "lasso" else _rank_correlations
     kept = [run[:, dims] for run, dims in zip(runs, informative, strict=True)]
@@ -90,6 +92,16 @@ def _checked(codes_by_run: Sequence[ArrayLike]) -> list[Floats]:
             f"{', '.join(str(length) for length in sorted(lengths))} rows."
         )
     return runs
+
+
+def _require_kl_of_each_dimension(kl_by_run: Sequence[ArrayLike], runs: Sequence[Floats]) -> None:
+    wanted = [(run.shape[1],) for run in runs]
+    received = [np.shape(kl) for kl in kl_by_run]
+    if received != wanted:
+        raise ValueError(
+            "`kl_by_run` needs one number a dimension for each run: "
+            f"shapes {wanted}; got {received}. Pass the mean KL of the same runs in their order."
+        )
 
 
 def _informative(run: int, codes: Floats, kl_by_run: Sequence[ArrayLike] | None) -> Ints:

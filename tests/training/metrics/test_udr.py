@@ -91,3 +91,10 @@ def test_udr_refuses_one_run_and_tables_of_other_images():
         udr([np.zeros((9, 2))], seed=0)
     with pytest.raises(ValueError, match="same images in each run; got tables of 8, 9 rows"):
         udr([np.zeros((9, 2)), np.zeros((8, 2))], seed=0)
+
+
+@pytest.mark.parametrize("kl", [[[1, 1, 1]], [[1, 1, 1], [1, 1]], [[1, 1, 1], 1.0], [[1] * 3] * 3])
+def test_udr_refuses_kl_that_does_not_belong_to_the_runs(kl):
+    factors, _ = factors_and_rng()
+    with pytest.raises(ValueError, match=r"for each run: shapes \[\(3,\), \(3,\)\]; got \[\(3,\)"):
+        udr([factors, -factors], seed=0, kl_by_run=kl)
