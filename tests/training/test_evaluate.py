@@ -280,3 +280,13 @@ def test_evaluate_run_names_the_factor_that_others_decide(tmp_path, make_config)
         "200. Leave `big` out of the factors: the others decide it, or the images are too few"
     ) in shown
     assert set(evaluation["metrics"]) == {"factor_vae_score"}
+
+
+def test_evaluate_run_of_rows_counts_nats_a_row(tmp_path, make_config):
+    config = make_config(
+        data={"name": "linear-gaussian"}, objective={"likelihood": "gaussian", "tc_weight": 5.0}
+    )
+    start_run(config, tmp_path / "run", console=quiet())
+    console = quiet()
+    evaluate_run(tmp_path / "run", n_votes=8, console=console)
+    assert " nats a row, squared error" in console.file.getvalue()
