@@ -75,9 +75,16 @@ def discretize(values: ArrayLike, n_bins: int = 20) -> Ints:
     array = np.asarray(values, dtype=np.float64)
     columns = []
     for column in array.T:
-        edges = np.histogram_bin_edges(column, n_bins)
-        columns.append(np.digitize(column, edges[:-1]) - 1)
+        near = _near_zero(column, n_bins)
+        edges = np.histogram_bin_edges(near, n_bins)
+        columns.append(np.digitize(near, edges[:-1]) - 1)
     return np.stack(columns, axis=1).astype(np.int64)
+
+
+def _near_zero(column: Floats, n_bins: int) -> Floats:
+    """Counted from the least value where floats are too coarse for the bins, as for timestamps."""
+    width = (np.ptp(column) or 1.0) / n_bins
+    return column - column.min() if np.spacing(np.abs(column).max()) >= width else column
 
 
 def active_dims(codes: Floats, min_std: float = MIN_STD) -> Ints:

@@ -53,3 +53,8 @@ def test_split_rows_cuts_every_row_once():
 def test_split_rows_refuses_an_empty_part():
     with pytest.raises(ValueError, match="at least one row in each part; got 3 rows"):
         split_rows(3, (0.8, 0.1, 0.1), np.random.default_rng(0))
+
+
+def test_discretize_cuts_values_far_from_zero_like_others():
+    near = np.array([[0.0], [512.0], [1024.0], [1024.0], [2048.0]])
+    np.testing.assert_array_equal(discretize(near + 1.7e18), discretize(near))

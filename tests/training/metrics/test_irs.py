@@ -17,11 +17,12 @@ def irs_by_hand(codes, factors, quantile):
     for j, code in enumerate(codes.T):
         scales[j] = max(abs(code - code.mean()))
         for k, factor in enumerate(factors.T):
-            spreads = []
+            spreads, sizes = [], []
             for value in set(factor.tolist()):
                 group = code[factor == value]
                 spreads.append(np.percentile(abs(group - group.mean()), 100 * quantile))
-            table[j, k] = 1 - np.mean(spreads) / scales[j]
+                sizes.append(len(group))
+            table[j, k] = 1 - np.average(spreads, weights=sizes) / scales[j]
     return np.average(table.max(axis=1), weights=scales), table
 
 
@@ -65,3 +66,39 @@ def test_irs_gives_a_constant_factor_no_credit():
     beside = irs(factors.sum(axis=1, keepdims=True), np.insert(factors, 0, 2, axis=1), seed=0)
     assert beside.details["best_factors"].tolist() == [alone.details["best_factors"][0] + 1]
     assert beside.score == pytest.approx(alone.score)
+
+
+@pytest.mark.parametrize("quantile", [0.99, 1.0])
+def test_irs_of_equally_frequent_values_is_the_plain_mean_over_values(quantile):
+    """As disentanglement_lib computes it on its full grids."""
+    factors = np.tile(np.indices((4, 3, 5)).reshape(3, -1).T, (20, 1))
+    rng = np.random.default_rng(1)
+    codes = factors @ rng.normal(size=(3, 2)) + 0.2 * rng.normal(size=(len(factors), 2))
+    result = irs(codes, factors, seed=0, quantile=quantile)
+    for j, code in enumerate(codes.T):
+        for k, factor in enumerate(factors.T):
+            groups = [code[factor == value] for value in np.unique(factor)]
+            spreads = [np.quantile(abs(group - group.mean()), quantile) for group in groups]
+            expected = 1 - np.mean(spreads) / max(abs(code - code.mean()))
+            assert result.table[j, k] == pytest.approx(expected)
+
+
+def test_irs_gives_rare_values_little_credit():
+    """Most bins of a lognormal factor hold one row or few, which hardly spread."""
+    rng = np.random.default_rng(0)
+    factors, codes = rng.lognormal(size=(1000, 1)), rng.normal(size=(1000, 3))
+    assert irs(codes, factors, seed=0).score < 0.4
+
+
+def test_irs_of_values_of_one_row_each_gives_no_credit():
+    factors = np.arange(15.0)[:, None]
+    assert irs(np.random.default_rng(0).normal(size=(15, 2)), factors, seed=0).score == 0.0
+
+
+@pytest.mark.parametrize("offset", [0, 1.7e18])
+def test_irs_where_nothing_varies_is_zero(offset):
+    codes = np.random.default_rng(0).normal(size=(200, 3))
+    factors = np.random.default_rng(1).normal(size=(200, 2)) * bool(offset) + offset
+    result = irs(codes, factors, seed=0)
+    assert (result.score, result.ci95) == (0.0, (0.0, 0.0))
+    assert result.details["best_factors"].tolist() == [-1, -1, -1]
