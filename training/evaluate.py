@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from training.checkpoint import load_model
 from training.data import Factors, GroundTruth, ImageSource
 from training.encoding import MeanTable, reconstruction_error, sample_indices
 from training.errors import ConfigError, DataError
+from training.evaluate_text import TITLES, print_scores, why_not_scored
 from training.metrics import (
     PAPER,
     ROBUST,
@@ -31,7 +30,6 @@ from training.metrics import (
     one_factor_varied_score,
     one_factor_varied_score_on_grid,
 )
-from training.metrics.dci import MIN_TEST_ROWS
 from training.metrics.inputs import varying_factors
 from training.metrics.samplers import NoSuchRows
 from training.report import open_run_images, relevant_dims_of_run, write_json
@@ -44,10 +42,6 @@ GRID_METRICS: dict[str, Callable[..., VoteResult]] = {
 TABLE_METRICS: dict[str, Callable[..., VoteResult]] = {
     "factor_vae_score": factor_vae_score,
     "one_factor_varied_score": one_factor_varied_score,
-}
-TITLES = {
-    "factor_vae_score": "Metric I: one factor fixed (factor_vae_score)",
-    "one_factor_varied_score": "Metric II: one factor varied (one_factor_varied_score)",
 }
 LEAST_IMAGES = 10
 SAMPLE_IMAGES = 10_000  # for MIG and reconstructions
@@ -98,7 +92,7 @@ def evaluate_run(
             try:
                 votes[name] = ways.score(name)
             except NoSuchRows as problem:
-                why = _why_not_scored(problem, factors)
+                why = why_not_scored(problem, factors)
                 console.print(f"{TITLES[name]}: not scored: {why}", highlight=False, markup=False)
     with console.status("MIG") as status:
         further = _further_metrics(means, factors, seed=seed, show=status.update)
@@ -118,7 +112,7 @@ def evaluate_run(
         "n_images_encoded": means.n_encoded,
     }
     write_json(run_dir / "evaluation.json", evaluation)
-    _print(console, votes, further, factor_names=factors.factor_names)
+    print_scores(console, votes, further, factor_names=factors.factor_names)
     sample_name = "an image" if len(run.vae.image_shape) == 3 else "a row"
     console.print(
         f"Reconstruction: {error.nats:.2f} nats {sample_name}, squared error {error.squared:.5f}",
@@ -194,19 +188,6 @@ def _require_votes(factors: Factors, n_votes: int, *, seed: int) -> None:
             f"each factor that varies needs a vote: got --votes {n_votes} for {n_varying} factors; "
             f"give {n_varying} or more, 800 are usual"
         )
-
-
-def _why_not_scored(problem: NoSuchRows, factors: Factors) -> str:
-    name = factors.factor_names[problem.factor]
-    if problem.kind == "fixed":
-        rule, reason = f"with the same `{name}`", "each has a value of its own"
-    else:
-        rule = f"that differ in `{name}` and in no other factor"
-        reason = "the others decide it, or the images are too few for it"
-    return (
-        f"this metric needs two images {rule}; got none among {problem.n_rows:,}. "
-        f"Leave `{name}` out of the factors: {reason}"
-    )
 
 
 def _further_metrics(
@@ -285,82 +266,3 @@ def _plain(array: Any) -> Any:
         values[np.isnan(nested)] = None
         return values.tolist()
     return nested.tolist()
-
-
-def votes_table(name: str, result: VoteResult, *, factor_names: Sequence[str]) -> Table:
-    """Held-out votes by dimension and factor, and each factor's accuracy below."""
-    table = Table(title=TITLES[name], title_style="bold", box=box.SIMPLE_HEAD, show_footer=True)
-    table.add_column("dim", "right", justify="right")
-    for factor, accuracy in zip(factor_names, result.factor_accuracy, strict=True):
-        share = "-" if np.isnan(accuracy) else f"{accuracy:.1%}"
-        table.add_column(factor, share, justify="right")
-    table.add_column("stands for", no_wrap=True)
-    for dim in result.active_dims:
-        number = int(result.dim_factor[dim])
-        votes = (f"{count:.0f}" for count in result.table[dim])
-        table.add_row(str(dim), *votes, factor_names[number] if number >= 0 else "nothing")
-    return table
-
-
-def _print(
-    console: Console,
-    votes: dict[str, dict[str, VoteResult]],
-    further: dict[str, Any],
-    *,
-    factor_names: Sequence[str],
-) -> None:
-    for name, results in votes.items():
-        console.print(votes_table(name, results["robust"], factor_names=factor_names))
-    console.print(_summary(votes))
-    for line in _further_lines(further["mig"], further["dci_forest"]):
-        console.print(line, highlight=False, soft_wrap=True)
-
-
-def _further_lines(gap: dict[str, Any], regressed: dict[str, Any]) -> Iterator[str]:
-    yield (
-        f"MIG {_figure(gap, 'score', 'ci95')} · DCI (forest, {regressed['n_images']:,} images): "
-        f"disentanglement {_figure(regressed, 'disentanglement')}, "
-        f"completeness {_figure(regressed, 'completeness')}, NRMSE "
-        f"{_figure(regressed, 'informativeness_nrmse', 'informativeness_ci95')} (lower is better)"
-    )
-    varying, predicted = regressed["varying_factors"], regressed["predicted_factors"]
-    if len(predicted) < len(varying):
-        yield (
-            f"DCI rests on {len(predicted) or 'none'} of {len(varying)} factors"
-            f"{', ' if predicted else ''}{', '.join(predicted)}; {_why_not_predicted(regressed)}"
-        )
-    if not regressed["disentanglement_is_defined"]:
-        yield "Disentanglement tells factors apart: of fewer than two it is not defined, given as 0"
-
-
-def _figure(content: dict[str, Any], name: str, interval: str | None = None) -> str:
-    """`0.512 (0.480 to 0.544)`: a score with its 95 % interval, where there is one."""
-    ends = content[interval or f"{name}_ci95"]
-    shown = f"{content[name]:.3f}"
-    return shown if ends is None else f"{shown} ({ends[0]:.3f} to {ends[1]:.3f})"
-
-
-def _why_not_predicted(regressed: dict[str, Any]) -> str:
-    if regressed["n_test_images"] < MIN_TEST_ROWS:
-        return f"it takes {MIN_TEST_ROWS} images to test on, a tenth of all: give more images"
-    rest = "the others" if regressed["predicted_factors"] else "they"
-    return f"{rest} are predicted no better than by a constant"
-
-
-def _summary(votes: dict[str, dict[str, VoteResult]]) -> Table:
-    caption = "with 95 % intervals; held out: other votes than those that teach, dead dims masked"
-    table = Table(box=box.SIMPLE_HEAD, caption=caption)
-    table.add_column("Metric")
-    for heading in ("paper's way", "held out", "held out, relevant dims"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, results in votes.items():
-        short = TITLES[name].partition(":")[0].removeprefix("Metric ")
-        table.add_row(short, *(_cell(result) for result in results.values()))
-    return table
-
-
-def _cell(result: VoteResult) -> str:
-    if result.ci95 is None:
-        return f"{result.score:.1%}"
-    low, high = (100 * end for end in result.ci95)
-    return f"{result.score:.1%} ({low:.1f} to {high:.1f})"

@@ -14,7 +14,8 @@ from training import evidence as evidence_module
 from training import report as report_module
 from training.data.sprites import Sprites
 from training.errors import ConfigError, DataError, RunError
-from training.evaluate import evaluate_run, votes_table
+from training.evaluate import evaluate_run
+from training.evaluate_text import votes_table
 from training.metrics import PAPER, ROBUST, VoteProtocol, dci, factor_vae_score
 from training.runs import start_run
 
