@@ -83,11 +83,15 @@ def evaluate(
     votes: Annotated[
         int, typer.Option(min=1, help="Number of votes of each metric, one a factor at least.")
     ] = 800,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="SAP, modularity, explicitness, IRS, beta-VAE score as well."),
+    ] = False,
 ) -> None:
-    """Score how well the dimensions match the known factors (Metrics I and II)."""
+    """Score how well the dimensions match the known factors: Metrics I and II, DCI and MIG."""
     from training.evaluate import evaluate_run
 
-    evaluate_run(run_dir, seed=seed, n_votes=votes)
+    evaluate_run(run_dir, seed=seed, n_votes=votes, every_metric=every)
     _say(f"Next: rfvae-train report {as_typed(run_dir)}")
 
 

@@ -21,14 +21,20 @@ from training.evaluate_text import TITLES, print_scores, why_not_scored
 from training.metrics import (
     PAPER,
     ROBUST,
+    MetricResult,
     VoteResult,
+    beta_vae_score,
     dci,
+    explicitness,
     factor_vae_score,
     factor_vae_score_on_grid,
     forest,
+    irs,
     mig,
+    modularity,
     one_factor_varied_score,
     one_factor_varied_score_on_grid,
+    sap,
 )
 from training.metrics.inputs import varying_factors
 from training.metrics.samplers import NoSuchRows
@@ -43,6 +49,14 @@ TABLE_METRICS: dict[str, Callable[..., VoteResult]] = {
     "factor_vae_score": factor_vae_score,
     "one_factor_varied_score": one_factor_varied_score,
 }
+# Of the literature, on one sample of images; keys of `further_metrics`.
+OTHER_METRICS: dict[str, Callable[..., MetricResult]] = {
+    "sap": sap,
+    "modularity": modularity,
+    "explicitness": explicitness,
+    "irs": irs,
+    "beta_vae_score": beta_vae_score,
+}
 LEAST_IMAGES = 10
 SAMPLE_IMAGES = 10_000  # for MIG and reconstructions
 # The authors regress on every image, and their deep trees fit noise on fewer: with 10,000 of the
@@ -55,7 +69,12 @@ Evaluation = dict[str, Any]
 
 
 def evaluate_run(
-    run_dir: Path, *, seed: int = 0, n_votes: int = 800, console: Console | None = None
+    run_dir: Path,
+    *,
+    seed: int = 0,
+    n_votes: int = 800,
+    every_metric: bool = False,
+    console: Console | None = None,
 ) -> Evaluation:
     """Write `evaluation.json` of a run and print the votes.
 
@@ -64,6 +83,7 @@ def evaluate_run(
         seed: Of the votes, the image sample and the intervals.
         n_votes: Votes of each metric, one a factor at least; the robust way holds out as many
             again.
+        every_metric: Take the scores of `OTHER_METRICS` too.
         console: Where the tables go; the terminal by default.
 
     Returns:
@@ -96,6 +116,8 @@ def evaluate_run(
                 console.print(f"{TITLES[name]}: not scored: {why}", highlight=False, markup=False)
     with console.status("MIG") as status:
         further = _further_metrics(means, factors, seed=seed, show=status.update)
+        if every_metric:
+            further |= _other_metrics(means, factors, seed=seed, show=status.update)
     sample = sample_indices(source.n_images, SAMPLE_IMAGES, seed=seed)
     error = reconstruction_error(run.vae, source, sample)
     evaluation = {
@@ -235,6 +257,23 @@ def _further_metrics(
         },
         "n_images": len(indices),
     }
+
+
+def _other_metrics(
+    means: MeanTable, factors: Factors, *, seed: int, show: Callable[[str], None]
+) -> dict[str, Any]:
+    indices = sample_indices(factors.n_images, SAMPLE_IMAGES, seed=seed)
+    codes, classes = means(indices.numpy()), factors.factors_of(indices).numpy()
+    found: dict[str, Any] = {}
+    for name, metric in OTHER_METRICS.items():
+        show(name)
+        try:
+            result = metric(codes, classes, seed=seed)
+        except NoSuchRows as problem:
+            found[name] = {"not_scored": why_not_scored(problem, factors)}
+        else:
+            found[name] = {"score": result.score, "ci95": result.ci95}
+    return found
 
 
 def _named(numbers: Sequence[int], factors: Factors) -> list[str]:

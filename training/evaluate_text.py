@@ -15,6 +15,13 @@ from training.metrics import VoteResult
 from training.metrics.dci import MIN_TEST_ROWS
 from training.metrics.samplers import NoSuchRows
 
+OTHER_TITLES = {
+    "sap": "SAP",
+    "modularity": "modularity",
+    "explicitness": "explicitness",
+    "irs": "IRS",
+    "beta_vae_score": "beta-VAE score",
+}
 TITLES = {
     "factor_vae_score": "Metric I: one factor fixed (factor_vae_score)",
     "one_factor_varied_score": "Metric II: one factor varied (one_factor_varied_score)",
@@ -63,6 +70,20 @@ def print_scores(
     console.print(_summary(votes))
     for line in _further_lines(further["mig"], further["dci_forest"]):
         console.print(line, highlight=False, soft_wrap=True)
+    others = {name: further[name] for name in OTHER_TITLES if name in further}
+    if others:
+        console.print(_others_table(others))
+
+
+def _others_table(others: dict[str, dict[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, caption="with 95 % intervals")
+    table.add_column("Other metrics")
+    table.add_column("score", no_wrap=True)
+    for name, content in others.items():
+        scored = "score" in content
+        score = _figure(content, "score", "ci95") if scored else content["not_scored"]
+        table.add_row(OTHER_TITLES[name], score)
+    return table
 
 
 def _further_lines(gap: dict[str, Any], regressed: dict[str, Any]) -> Iterator[str]:

@@ -14,8 +14,8 @@ from training import evidence as evidence_module
 from training import report as report_module
 from training.data.sprites import Sprites
 from training.errors import ConfigError, DataError, RunError
-from training.evaluate import evaluate_run
-from training.evaluate_text import votes_table
+from training.evaluate import OTHER_METRICS, evaluate_run
+from training.evaluate_text import OTHER_TITLES, votes_table
 from training.metrics import PAPER, ROBUST, VoteProtocol, dci, factor_vae_score
 from training.runs import start_run
 
@@ -291,3 +291,19 @@ def test_evaluate_run_of_rows_counts_nats_a_row(tmp_path, make_config):
     console = quiet()
     evaluate_run(tmp_path / "run", n_votes=8, console=console)
     assert " nats a row, squared error" in console.file.getvalue()
+
+
+def test_evaluate_all_adds_the_literatures_other_scores(finished):
+    console = quiet()
+    further = evaluate_run(finished, n_votes=8, every_metric=True, console=console)[
+        "further_metrics"
+    ]
+    for name, title in OTHER_TITLES.items():
+        assert 0 <= further[name]["score"] <= 1
+        low, high = further[name]["ci95"]
+        assert low <= further[name]["score"] <= high
+        assert title in console.file.getvalue()
+
+
+def test_evaluate_has_a_title_for_each_of_its_metrics():
+    assert list(OTHER_TITLES) == list(OTHER_METRICS)
