@@ -1,6 +1,6 @@
 // What is wrong now, in a sentence that says what to do; and the question for an API key.
 import { html } from "./html.js";
-import { dismiss, giveKey, trouble } from "./queue.js";
+import { complaint, dismiss, giveKey, trouble } from "./queue.js";
 
 export function Notices() {
   const now = trouble.value;
@@ -8,8 +8,12 @@ export function Notices() {
     ${now && html`
       <div class=${`notice ${now.kind}`}>
         <p>${now.text}</p>
-        ${now.kind === "error" && html`<button onClick=${dismiss}>Close</button>`}
         ${now.kind === "key" && html`<${KeyForm} />`}
+      </div>`}
+    ${complaint.value && html`
+      <div class="notice error">
+        <p>${complaint.value}</p>
+        <button onClick=${dismiss}>Close</button>
       </div>`}
   </div>`;
 }

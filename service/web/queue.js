@@ -5,7 +5,8 @@ import { KeyNeeded, Later, Problem, hasKey, keepKey } from "./api.js";
 const ORDER = ["models", "model", "samples", "image", "picture", "strips"];
 
 export const doing = signal(null); // the kind under way
-export const trouble = signal(null); // { kind: "busy" | "stopped" | "error" | "key", text }
+export const trouble = signal(null); // { kind: "busy" | "stopped" | "key", text }: why it waits
+export const complaint = signal(null); // what was wrong with something that the user did
 
 const wishes = new Map();
 let running = false;
@@ -26,11 +27,8 @@ export function giveKey(key) {
   keyCame();
 }
 
-export const complain = (text) => { trouble.value = { kind: "error", text }; };
-
-export function dismiss() {
-  if (trouble.value?.kind === "error") trouble.value = null;
-}
+export const complain = (text) => { complaint.value = text; };
+export const dismiss = () => { complaint.value = null; };
 
 async function run() {
   running = true;
@@ -41,7 +39,7 @@ async function run() {
     doing.value = kind;
     try {
       await work();
-      if (trouble.value && trouble.value.kind !== "error") trouble.value = null;
+      trouble.value = null;
     } catch (error) {
       await recover(error, kind, work);
     }
@@ -56,6 +54,7 @@ async function recover(error, kind, work) {
     if (!wishes.has(kind)) wishes.set(kind, work);
     return;
   }
+  trouble.value = null;
   if (!(error instanceof Problem)) console.error(error);
   complain(error.message);
   onProblem(error);
