@@ -18,6 +18,8 @@ export class Later extends Error {
 
 let key = readKey();
 
+// Others cannot be sent: fetch would fail as if the service did not answer.
+export const isKey = (given) => /^[\x21-\x7e]+$/.test(given);
 export const hasKey = () => key !== null;
 
 export function keepKey(given) {
@@ -31,7 +33,8 @@ export function keepKey(given) {
 
 function readKey() {
   try {
-    return sessionStorage.getItem(KEY);
+    const kept = sessionStorage.getItem(KEY);
+    return kept !== null && isKey(kept) ? kept : null;
   } catch {
     return null;
   }

@@ -1,6 +1,6 @@
 // One request at a time. Of each kind only the newest wish counts; kinds go first that others need.
 import { signal } from "@preact/signals";
-import { KeyNeeded, Later, Problem, hasKey, keepKey } from "./api.js";
+import { KeyNeeded, Later, Problem, hasKey, isKey, keepKey } from "./api.js";
 
 const ORDER = ["models", "model", "samples", "image", "picture", "strips"];
 
@@ -23,8 +23,12 @@ export const forget = () => wishes.clear();
 export const whenProblem = (react) => { onProblem = react; };
 
 export function giveKey(key) {
-  keepKey(key);
-  keyCame();
+  if (isKey(key)) {
+    keepKey(key);
+    keyCame();
+  } else {
+    askKey("This key holds characters that no key has. Enter the one that the operator gave you.");
+  }
 }
 
 export const complain = (text) => { complaint.value = text; };
@@ -65,10 +69,12 @@ function waited({ kind, message, seconds }) {
   return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 }
 
+const askKey = (text) => { trouble.value = { kind: "key", text }; };
+
 function keyGiven() {
   const text = hasKey()
     ? "The service does not know this API key. Enter another one."
     : "The service asks for an API key. Enter the one that its operator gave you.";
-  trouble.value = { kind: "key", text };
+  askKey(text);
   return new Promise((resolve) => { keyCame = resolve; });
 }

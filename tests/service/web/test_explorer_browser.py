@@ -306,6 +306,21 @@ def test_page_asks_for_a_key_and_takes_the_right_one(open_page: Open, models: Pa
         expect(page.locator(".notice")).to_have_count(0)
 
 
+def test_page_refuses_a_key_that_cannot_be_sent(open_page: Open, models: Path) -> None:
+    earlier = "sessionStorage.setItem('rfvae.key', 'schlüssel')"
+    with serve(models, RFVAE_AUTH="on", RFVAE_API_KEY_HASHES=HASH, **SILENT) as guarded:
+        page = open_page(url=guarded.url, n_strips=0, script=earlier)
+        expect(page.locator(".notice.key")).to_contain_text("asks for an API key", timeout=WAIT_MS)
+        page.get_by_label("API key").fill("schlüssel–“x”")
+        page.get_by_role("button", name="Use it").click()
+        expect(page.locator(".notice.key")).to_contain_text("holds characters that no key has")
+
+        page.get_by_label("API key").fill(KEY)
+        page.get_by_role("button", name="Use it").click()
+
+        expect(page.locator(".strip canvas")).to_have_count(2, timeout=WAIT_MS)
+
+
 def test_page_works_where_the_browser_denies_storage(open_page: Open, models: Path) -> None:
     deny = """for (const name of ["localStorage", "sessionStorage"]) {
         Object.defineProperty(window, name, { get() { throw new DOMException("denied"); } });
