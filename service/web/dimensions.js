@@ -43,7 +43,7 @@ function Dimension({ factor }) {
       <div class="line">
         <${Name} factor=${factor} />
         <${Relevance} value=${factor.relevance} />
-        <output for=${`dim-${factor.dim}`}>${value.toFixed(2)}</output>
+        <span class="value">${value.toFixed(2)}</span>
         <${PlayButton} factor=${factor} />
       </div>
       ${factor.changes.length > 0 && html`

@@ -126,7 +126,7 @@ def test_page_moves_a_dimension_by_keys_and_the_address_brings_it_back(open_page
     _settled(page)
     moved = _pixels(page)
     assert moved != before
-    expect(page.locator("output").first).to_have_text("2.79")
+    expect(page.locator(".value").first).to_have_text("2.79")
     page.wait_for_url("**,2.7885,*")
     again = open_page(f"#{page.url.split('#')[1]}")
     _settled(again)
@@ -247,10 +247,11 @@ def test_page_keeps_names_and_unfolds_nuisance_dimensions(open_page: Open) -> No
 def test_page_plays_a_dimension_until_it_is_stopped(open_page: Open) -> None:
     page = open_page()
     _settled(page)
-    value = page.locator("output").first
+    value = page.locator(".value").first
     before = value.inner_text()
 
     page.locator(".dimension").first.get_by_role("button", name="Play x position").click()
+    assert page.locator(".dimensions").get_by_role("status").count() == 0, "it would be read out"
     expect(value).not_to_have_text(before)
     page.locator(".dimension").first.get_by_role("button", name="Stop x position").click()
 
