@@ -7,7 +7,7 @@ const STOPPED =
 
 export const timing = signal(null); // { path, stages: [[name, ms]], total_ms } of the last answer
 
-export class Problem extends Error {} // the request is wrong; `type` says how
+export class Problem extends Error {} // the request is wrong; the service's have a `type`
 export class KeyNeeded extends Error {}
 export class Later extends Error {
   constructor(kind, text, seconds) {
@@ -57,8 +57,7 @@ export function to(path, { name, version }, query = {}) {
 
 function posted(body) {
   if (body instanceof Blob) {
-    const type = body.type || "application/octet-stream";
-    return { method: "POST", body, headers: { "Content-Type": type } };
+    return { method: "POST", body, headers: { "Content-Type": body.type } };
   }
   const headers = { "Content-Type": "application/json" };
   return { method: "POST", body: JSON.stringify(body), headers };

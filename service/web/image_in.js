@@ -2,7 +2,7 @@
 import { html } from "./html.js";
 import { useEffect, useState } from "preact/hooks";
 import { Picture } from "./pictures.js";
-import { drawOthers, image, samples, takeFile, takeSample } from "./state.js";
+import { IMAGE_TYPES, drawOthers, image, samples, takeFile, takeSample } from "./state.js";
 
 export function ImageIn() {
   const [over, setOver] = useState(false);
@@ -11,7 +11,7 @@ export function ImageIn() {
     <section class=${`image-in ${over ? "over" : ""}`} aria-labelledby="image-in">
       <h2 id="image-in">Image in</h2>
       <label class="file">Choose a file
-        <input type="file" accept="image/png,image/jpeg,image/webp,image/bmp"
+        <input type="file" accept=${IMAGE_TYPES.join(",")}
           onChange=${(event) => takeFrom(event.target.files, event.target)} />
       </label>
       <p class="hint">Or drop or paste a picture, or click a sample.</p>

@@ -7,6 +7,7 @@ import { asPng, difference, framesOf } from "./pictures.js";
 import { complain, dismiss, forget, isWished, whenProblem, wish } from "./queue.js";
 
 export const STEPS = 11;
+export const IMAGE_TYPES = ["image/png", "image/jpeg", "image/webp", "image/bmp"];
 const N_SAMPLES = 12;
 const MOST_STRIPS = 64; // of a model with more dimensions the rest have a slider only
 const STRIPS_WAIT_MS = 150; // while a slider moves only its picture is asked for
@@ -24,7 +25,7 @@ export const strips = signal(new Map()); // dim -> frames from the 1 % to the 99
 export const unfolded = signal(false);
 export const active = signal(null); // the dimension that was last used
 
-let source = null; // { blob, label, sample } of the image, to read it again with another model
+let source = null; // { blob, label, sample } of the image, to show it to another model; blob: a promise
 
 export const relevant = computed(() => model.value?.factors.filter((one) => one.relevant) ?? []);
 export const nuisance = computed(() => model.value?.factors.filter((one) => !one.relevant) ?? []);
@@ -95,7 +96,7 @@ async function drawSamples(choice, kept) {
   const latents = drawLatents(model.value.factors, N_SAMPLES, seed.value);
   const frames = (await framesOf(await api.decode(model.value, latents))).flat();
   samples.value = frames.slice(0, N_SAMPLES);
-  if (choice !== null && !isWished("image")) await takeSample(choice, kept);
+  if (choice !== null && !isWished("image")) takeSample(choice, kept);
 }
 
 export function drawOthers() {
@@ -103,13 +104,28 @@ export function drawOthers() {
   wish("samples", () => drawSamples(0, null));
 }
 
-export async function takeSample(index, kept = null) {
-  const blob = await asPng(samples.value[index]);
+export function takeSample(index, kept = null) {
+  const blob = asPng(samples.value[index]);
   takeImage({ blob, label: `sample ${index + 1}`, sample: index }, kept);
 }
 
-export function takeFile(blob, label) {
+export function takeFile(file, label) {
+  const blob = readOnce(file, label);
+  blob.catch(() => {}); // whoever waits for it hears of that
   takeImage({ blob, label, sample: null }, null);
+}
+
+// Into memory: another model shall see the same picture after its file was changed or deleted.
+async function readOnce(file, label) {
+  if (!IMAGE_TYPES.includes(file.type)) {
+    throw new api.Problem(`${label} (${file.type || "of no known type"}) cannot be read: this page` +
+      " reads PNG, JPEG, WebP and BMP. Save the picture as one of these and choose that file.");
+  }
+  try {
+    return new Blob([await file.arrayBuffer()], { type: file.type });
+  } catch {
+    throw new api.Problem(`${label} cannot be read. Choose a file again.`);
+  }
 }
 
 function takeImage(taken, kept) {
@@ -118,7 +134,8 @@ function takeImage(taken, kept) {
 }
 
 async function readImage(taken, kept) {
-  const { blob, label, sample } = taken;
+  const { label, sample } = taken;
+  const blob = await taken.blob;
   const rebuilt = await api.reconstruct(model.value, blob);
   const [[original, reconstruction]] = await framesOf(rebuilt);
   const { mu, sigma } = await api.encode(model.value, blob);

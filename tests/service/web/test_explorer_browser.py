@@ -1,7 +1,7 @@
 """The explorer page in Chromium, before a real server; slow, as a browser is."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -91,6 +91,16 @@ def _slider(page: Page, name: str) -> Locator:
     return page.get_by_role("slider", name=name)
 
 
+def _drop(page: Page, *, files: Sequence[Path] = (), text: str = "") -> None:
+    """Drops files of this machine, or a text, as a person does."""
+    item = [{"mimeType": "text/plain", "data": text}] if text else []
+    data = {"items": item, "files": [str(path) for path in files], "dragOperationsMask": 1}
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        event = {"type": kind, "x": 600, "y": 400, "data": data}
+        session.send("Input.dispatchDragEvent", event)
+
+
 def _settled(page: Page) -> None:
     expect(page.get_by_role("button", name="Download PNG")).to_be_enabled(timeout=WAIT_MS)
 
@@ -178,17 +188,60 @@ def test_page_asks_once_at_a_time_and_then_for_the_newest(open_page: Open) -> No
 def test_page_takes_a_file_and_repeats_what_is_wrong_with_one(open_page: Open) -> None:
     page = open_page("#model=color&version=1")
     _settled(page)
-    wrong = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"no picture")
+    wrong = FilePayload(name="notes.png", mimeType="image/png", buffer=b"no picture")
     heading = page.locator("h1").screenshot()
     right = FilePayload(name="heading.png", mimeType="image/png", buffer=heading)
 
     page.get_by_label("Choose a file").set_input_files([wrong])
-    expect(page.locator(".notice.error p")).to_contain_text("text/plain")
+    expect(page.locator(".notice.error p")).to_contain_text("got 10 bytes of text")
     page.get_by_label("Choose a file").set_input_files([right])
 
     expect(page.locator(".image-in .facts")).to_contain_text("heading.png")
     expect(page.locator(".image-in .facts")).to_contain_text("resized")
     expect(page.locator(".notice")).to_have_count(0)
+
+
+def test_page_says_which_files_it_reads(open_page: Open) -> None:
+    page = open_page()
+    text = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"no picture")
+
+    page.get_by_label("Choose a file").set_input_files([text])
+
+    expect(page.locator(".notice.error p")).to_have_text(
+        "notes.txt (text/plain) cannot be read: this page reads PNG, JPEG, WebP and BMP. "
+        "Save the picture as one of these and choose that file."
+    )
+
+
+def test_page_shows_a_file_to_another_model_after_it_was_deleted(
+    open_page: Open, tmp_path: Path
+) -> None:
+    page = open_page()
+    heading = tmp_path / "heading.png"
+    heading.write_bytes(page.locator("h1").screenshot())
+    page.get_by_label("Choose a file").set_input_files(heading)
+    expect(page.locator(".image-in .facts")).to_contain_text("heading.png")
+
+    heading.unlink()
+    page.get_by_label("Model").select_option(label="color · version 1")
+
+    page.wait_for_url("**model=color*")
+    expect(page.locator(".image-in .facts")).to_contain_text("heading.png")
+    expect(page.locator(".notice")).to_have_count(0)
+
+
+def test_page_says_that_a_file_cannot_be_read(open_page: Open, tmp_path: Path) -> None:
+    page = open_page()
+    (folder := tmp_path / "folder.png").mkdir()
+
+    _drop(page, files=[folder])
+    expect(page.locator(".notice.error p")).to_have_text(
+        "folder.png cannot be read. Choose a file again."
+    )
+
+    _slider(page, "scale").press("End")  # nothing waits for the file
+    expect(page.locator(".value").nth(1)).to_have_text("2.30")
+    _settled(page)
 
 
 def test_page_says_that_the_service_stopped_or_is_busy_and_goes_on(open_page: Open) -> None:
