@@ -2,6 +2,8 @@
 import { signal } from "@preact/signals";
 
 const KEY = "rfvae.key"; // kept until the tab is closed
+// Three times the service's own default deadline: what takes longer hangs.
+const PATIENCE_MS = 30_000;
 const STOPPED =
   "The service does not answer. Start it again: this page asks every 2 s, and what you see stays.";
 
@@ -63,34 +65,39 @@ function posted(body) {
   return { method: "POST", body: JSON.stringify(body), headers };
 }
 
-const json = async (path, options) => (await ask(path, options, "application/json")).json();
+const json = async (path, options) =>
+  JSON.parse(await (await ask(path, options, "application/json")).body.text());
 
 // A PNG with the number of its rows and columns.
 async function grid(path, options) {
-  const answer = await ask(path, options, "image/png");
-  const [rows, columns] = (answer.headers.get("X-Grid") ?? "1,1").split(",").map(Number);
-  const resized = answer.headers.has("X-Resized");
-  return { png: await answer.blob(), rows, columns, resized };
+  const { headers, body } = await ask(path, options, "image/png");
+  const [rows, columns] = (headers.get("X-Grid") ?? "1,1").split(",").map(Number);
+  return { png: body, rows, columns, resized: headers.has("X-Resized") };
 }
 
 async function ask(path, options = {}, accept) {
   const headers = { ...options.headers, Accept: accept };
   if (hasKey()) headers.Authorization = `Bearer ${key}`;
   const started = performance.now();
-  let answer;
+  const { answer, body } = await whole(path, { ...options, headers });
+  if (!answer.ok) throw await failure(answer, body);
+  note(path, answer, performance.now() - started);
+  return { headers: answer.headers, body };
+}
+
+// Key and file were looked at before, so a failure here is one of the service or the network.
+async function whole(path, options) {
   try {
-    answer = await fetch(path, { ...options, headers });
+    const answer = await fetch(path, { ...options, signal: AbortSignal.timeout(PATIENCE_MS) });
+    return { answer, body: await answer.blob() };
   } catch {
     throw new Later("stopped", STOPPED, 2);
   }
-  if (!answer.ok) throw await failure(answer);
-  note(path, answer, performance.now() - started);
-  return answer;
 }
 
-async function failure(answer) {
+async function failure(answer, body) {
   if (answer.status === 401) return new KeyNeeded();
-  const problem = await answer.json().catch(() => ({}));
+  const problem = await body.text().then(JSON.parse).catch(() => ({}));
   const detail = problem.detail ?? `The service answered ${answer.status}; its log says more.`;
   if (answer.status === 429) {
     const seconds = Number(answer.headers.get("Retry-After")) || 1;

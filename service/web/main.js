@@ -2,7 +2,7 @@
 import { render } from "preact";
 import { html } from "./html.js";
 import { timing } from "./api.js";
-import { doing } from "./queue.js";
+import { doing, isLong } from "./queue.js";
 import { Dimensions } from "./dimensions.js";
 import { ImageIn } from "./image_in.js";
 import { Notices } from "./notices.js";
@@ -15,6 +15,12 @@ const DOING = {
   samples: "Drawing samples …",
   image: "Reading the image …",
 };
+// These come with every move of a slider: only slow ones are worth a word.
+const DOING_LONG = {
+  picture: "Decoding the picture …",
+  strips: "Decoding the strips …",
+};
+const doingText = () => DOING[doing.value] ?? (isLong.value && DOING_LONG[doing.value]);
 
 function Page() {
   return html`
@@ -22,7 +28,7 @@ function Page() {
       <h1>Latent explorer</h1>
       <${ModelChoice} />
       <nav><a href="docs">API</a></nav>
-      <p class="corner"><span role="status">${DOING[doing.value]}</span> <${Stages} /></p>
+      <p class="corner"><span role="status">${doingText()}</span> <${Stages} /></p>
     </header>
     <${Notices} />
     <main><${Zones} /></main>`;
@@ -57,7 +63,7 @@ function Zones() {
 }
 
 function Stages() {
-  if (!timing.value || DOING[doing.value]) return null;
+  if (!timing.value || doingText()) return null;
   const { path, stages, total_ms } = timing.value;
   const shown = stages.filter(([name]) => name !== "total");
   const parts = shown.map(([name, ms]) => `${name} ${Number(ms).toFixed(1)}`);

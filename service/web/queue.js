@@ -4,7 +4,10 @@ import { KeyNeeded, Later, Problem, hasKey, isKey, keepKey } from "./api.js";
 
 const ORDER = ["models", "model", "samples", "image", "picture", "strips"];
 
+const LONG_MS = 1000; // so much is noticed
+
 export const doing = signal(null); // the kind under way
+export const isLong = signal(false); // whether it takes noticeably long
 export const trouble = signal(null); // { kind: "busy" | "stopped" | "key", text }: why it waits
 export const complaint = signal(null); // what was wrong with something that the user did
 
@@ -42,7 +45,7 @@ async function run() {
     wishes.delete(kind);
     doing.value = kind;
     try {
-      await work();
+      await watched(work);
       trouble.value = null;
     } catch (error) {
       await recover(error, kind, work);
@@ -50,6 +53,16 @@ async function run() {
   }
   doing.value = null;
   running = false;
+}
+
+async function watched(work) {
+  const noticing = setTimeout(() => { isLong.value = true; }, LONG_MS);
+  try {
+    await work();
+  } finally {
+    clearTimeout(noticing);
+    isLong.value = false;
+  }
 }
 
 async function recover(error, kind, work) {

@@ -264,6 +264,22 @@ def test_page_says_that_the_service_stopped_or_is_busy_and_goes_on(open_page: Op
     _settled(page)
 
 
+def test_page_does_not_wait_for_ever_for_a_service_that_hangs(open_page: Open) -> None:
+    impatient = """const { timeout } = AbortSignal;
+        AbortSignal.timeout = (ms) => timeout.call(AbortSignal, ms / 10);"""
+    page = open_page(script=impatient)
+    _settled(page)
+    page.route("**/decode*", lambda route: None)
+
+    _slider(page, "scale").press("Home")
+
+    expect(page.get_by_role("status")).to_have_text("Decoding the picture …")
+    expect(page.locator(".notice.stopped p")).to_contain_text("The service does not answer.")
+    page.unroute_all(behavior="ignoreErrors")
+    expect(page.locator(".notice")).to_have_count(0, timeout=WAIT_MS)
+    _settled(page)
+
+
 def test_page_changes_the_model_and_explains_one_of_rows(open_page: Open) -> None:
     page = open_page()
     choice = page.get_by_label("Model")
