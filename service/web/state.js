@@ -68,6 +68,7 @@ function noModel(listed) {
 export function choose(pair, asked = {}) {
   forget();
   dismiss();
+  samples.value = []; // another model must not be shown a picture of this one's as its own
   wish("model", () => loadModel(pair, asked));
 }
 
@@ -95,6 +96,7 @@ async function loadModel({ name, version }, asked) {
 async function drawSamples(choice, kept) {
   const latents = drawLatents(model.value.factors, N_SAMPLES, seed.value);
   const frames = (await framesOf(await api.decode(model.value, latents))).flat();
+  if (isWished("model")) return; // another one was chosen meanwhile
   samples.value = frames.slice(0, N_SAMPLES);
   if (choice !== null && !isWished("image")) takeSample(choice, kept);
 }

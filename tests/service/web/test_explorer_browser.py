@@ -26,6 +26,7 @@ IN_A_CONTAINER = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 WAIT_MS = 30_000
 KEY = "rfvae_key-for-a-test"
 HASH = hash_of(KEY.encode())
+AS_TEXT = "canvas => canvas.toDataURL()"
 SILENT = {"RFVAE_ACCESS_LOG": "none"}  # nobody reads the log, and a pipe that is full stops it
 
 Open = Callable[..., Page]
@@ -84,11 +85,18 @@ def open_page(browser: Browser, server: ServerProcess) -> Iterator[Open]:
 def _pixels(page: Page) -> str:
     """The result as text."""
     canvas = page.locator(".result canvas")
-    return str(canvas.evaluate("canvas => canvas.toDataURL()"))
+    return str(canvas.evaluate(AS_TEXT))
 
 
 def _slider(page: Page, name: str) -> Locator:
     return page.get_by_role("slider", name=name)
+
+
+def _hold(page: Page, address: str) -> list[Route]:
+    """Keeps back what the page asks there, in this list."""
+    held: list[Route] = []
+    page.route(address, held.append)
+    return held
 
 
 def _drop(page: Page, *, files: Sequence[Path] = (), text: str = "") -> None:
@@ -298,6 +306,24 @@ def test_page_changes_the_model_and_explains_one_of_rows(open_page: Open) -> Non
     expect(page.locator(".strip canvas")).to_have_count(2, timeout=WAIT_MS)
     choice.select_option(label="gray · version 1")
     page.wait_for_url("**model=gray&version=1*")
+
+
+def test_page_takes_no_sample_of_the_former_model(open_page: Open) -> None:
+    page = open_page()
+    _settled(page)
+    held = _hold(page, "**/decode*")
+    with page.expect_request("**/decode*"):
+        page.get_by_role("button", name="Draw others").click()
+
+    page.get_by_label("Model").select_option(label="gray · version 1")
+    expect(page.locator(".samples li")).to_have_count(0)
+    page.unroute_all()
+    held[0].continue_()
+
+    page.wait_for_url("**model=gray&version=1*sample=0*")
+    original = page.get_by_role("img", name="original of sample 1")
+    first = page.get_by_role("button", name="Take sample 1", exact=True).locator("canvas")
+    assert original.evaluate(AS_TEXT) == first.evaluate(AS_TEXT)
 
 
 def test_page_keeps_names_and_unfolds_nuisance_dimensions(open_page: Open) -> None:
