@@ -46,12 +46,15 @@ async function loadModels() {
   ready.sort((a, b) => b.first - a.first || a.name.localeCompare(b.name) || b.version - a.version);
   models.value = ready;
   const named = ready.filter((one) => one.name === asked.name);
-  const found = named.find((one) => one.version === asked.version) ?? named[0] ?? ready[0];
-  choose(found, asked);
-  const version = asked.version ?? found.version;
-  if (asked.name && (found.name !== asked.name || found.version !== version)) {
-    complain(`${asked.name} version ${version} is not served now; see ${found.name} ${found.version}.`);
+  const found = named.find((one) => asked.version === null || one.version === asked.version);
+  if (found || !asked.name) {
+    change(found ?? ready[0], asked);
+    return;
   }
+  const other = named[0] ?? ready[0];
+  const wanted = asked.version === null ? asked.name : `${asked.name} version ${asked.version}`;
+  complain(`${wanted} is not served now; see ${other.name} version ${other.version}.`);
+  change(other, {}); // z and sample of one model mean nothing to another
 }
 
 function readyVersions({ name, default: first, versions }) {
@@ -65,9 +68,13 @@ function noModel(listed) {
   return `No model is ready (${reason}). This page asks again every 2 s.`;
 }
 
-export function choose(pair, asked = {}) {
-  forget();
+export function choose(pair) {
   dismiss();
+  change(pair, {});
+}
+
+function change(pair, asked) {
+  forget();
   samples.value = []; // another model must not be shown a picture of this one's as its own
   wish("model", () => loadModel(pair, asked));
 }
@@ -98,20 +105,27 @@ async function drawSamples(choice, kept) {
   const frames = (await framesOf(await api.decode(model.value, latents))).flat();
   if (isWished("model")) return; // another one was chosen meanwhile
   samples.value = frames.slice(0, N_SAMPLES);
-  if (choice !== null && !isWished("image")) takeSample(choice, kept);
+  if (choice !== null && !isWished("image")) showSample(choice, kept);
 }
 
 export function drawOthers() {
+  dismiss();
   seed.value = (seed.value % 999_999) + 1;
   wish("samples", () => drawSamples(0, null));
 }
 
-export function takeSample(index, kept = null) {
+export function takeSample(index) {
+  dismiss();
+  showSample(index, null);
+}
+
+function showSample(index, kept) {
   const blob = asPng(samples.value[index]);
   takeImage({ blob, label: `sample ${index + 1}`, sample: index }, kept);
 }
 
 export function takeFile(file, label) {
+  dismiss();
   const blob = readOnce(file, label);
   blob.catch(() => {}); // whoever waits for it hears of that
   takeImage({ blob, label, sample: null }, null);
@@ -131,7 +145,6 @@ async function readOnce(file, label) {
 }
 
 function takeImage(taken, kept) {
-  dismiss();
   wish("image", () => readImage(taken, kept));
 }
 
@@ -215,7 +228,10 @@ whenProblem((problem) => {
   if (/unknown-(model|version)$/.test(problem.type)) wish("models", loadModels);
 });
 
-addEventListener("hashchange", start);
+addEventListener("hashchange", () => {
+  dismiss();
+  start();
+});
 
 let writing;
 effect(() => {

@@ -308,6 +308,23 @@ def test_page_changes_the_model_and_explains_one_of_rows(open_page: Open) -> Non
     page.wait_for_url("**model=gray&version=1*")
 
 
+@pytest.mark.parametrize(
+    ("address", "wanted"),
+    [("#model=nope", "nope"), ("#model=gray&version=7", "gray version 7")],
+)
+def test_page_goes_on_saying_that_a_model_is_not_served(
+    open_page: Open, address: str, wanted: str
+) -> None:
+    page = open_page(address)
+    expect(page.locator(".image-in .facts")).to_contain_text("sample 1")
+    sentence = f"{wanted} is not served now; see gray version 2."
+    expect(page.locator(".notice.error p")).to_have_text(sentence)
+
+    page.get_by_role("button", name="Take sample 2", exact=True).click()
+
+    expect(page.locator(".notice")).to_have_count(0)
+
+
 def test_page_takes_no_sample_of_the_former_model(open_page: Open) -> None:
     page = open_page()
     _settled(page)
