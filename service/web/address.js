@@ -3,7 +3,7 @@ const LATENT_DIGITS = 4;
 
 export const rounded = (value) => Number(value.toFixed(LATENT_DIGITS));
 
-// { name, version, seed, sample, z } as far as the address has them.
+// { name, version, seed, sample, z } as far as the address has them; z is [] if not numbers.
 export function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
   const number = (key) => (/^\d{1,9}$/.test(given.get(key) ?? "") ? Number(given.get(key)) : null);
@@ -13,7 +13,7 @@ export function readAddress() {
     version: number("version"),
     seed: number("seed"),
     sample: number("sample"),
-    z: z?.every((value) => Number.isFinite(value) && Math.abs(value) < 1e6) ? z : null,
+    z: z && (z.every((value) => Math.abs(value) < 1e6) ? z : []),
   };
 }
 

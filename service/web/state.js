@@ -83,18 +83,22 @@ async function loadModel({ name, version }, asked) {
   const facts = await api.modelFactors({ name, version });
   const manifest = (await api.showModel(name)).manifests[version];
   const factors = facts.factors;
+  const kept = asked.z?.length === factors.length ? asked.z : null;
   batch(() => {
     model.value = { name, version, factors, columns: manifest?.vector?.columns ?? null };
     names.value = readNames(model.value);
     [samples.value, image.value, picture.value] = [[], null, null];
     [strips.value, unfolded.value, active.value] = [new Map(), false, relevant.value[0] ?? null];
     seed.value = asked.seed ?? seed.value;
-    z.value = asked.z?.length === factors.length ? asked.z : means(factors);
+    z.value = kept ?? means(factors);
   });
   if (model.value.columns) return;
-  const kept = asked.z?.length === factors.length ? z.value : null;
+  if (asked.z && !kept) {
+    complain(`The z of the address is not the ${factors.length} numbers that ${name} needs,` +
+      " so it is left out.");
+  }
   const given = asked.sample < N_SAMPLES ? asked.sample : null;
-  const first = given ?? (asked.z ? null : 0);
+  const first = given ?? (kept ? null : 0);
   wish("samples", () => drawSamples(source?.sample === null ? null : first, kept));
   if (source?.sample === null) takeImage(source, kept);
   refresh();

@@ -325,6 +325,16 @@ def test_page_goes_on_saying_that_a_model_is_not_served(
     expect(page.locator(".notice")).to_have_count(0)
 
 
+@pytest.mark.parametrize("z", ["1,2", "a,b,c,d"])
+def test_page_says_that_it_leaves_out_what_is_no_z(open_page: Open, z: str) -> None:
+    page = open_page(f"#model=gray&z={z}")
+
+    expect(page.locator(".notice.error p")).to_have_text(
+        "The z of the address is not the 4 numbers that gray needs, so it is left out."
+    )
+    expect(page.locator(".image-in .facts")).to_contain_text("sample 1")
+
+
 def test_page_takes_no_sample_of_the_former_model(open_page: Open) -> None:
     page = open_page()
     _settled(page)
