@@ -25,7 +25,7 @@ export const strips = signal(new Map()); // dim -> frames from the 1 % to the 99
 export const unfolded = signal(false);
 export const active = signal(null); // the dimension that was last used
 
-let source = null; // { blob, label, sample } of the image, to show it to another model; blob: a promise
+let source = null; // { blob: a promise, label, sample } of the image, for the next model too
 
 export const relevant = computed(() => model.value?.factors.filter((one) => one.relevant) ?? []);
 export const nuisance = computed(() => model.value?.factors.filter((one) => !one.relevant) ?? []);
