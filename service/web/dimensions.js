@@ -1,6 +1,6 @@
 // Second zone: one row a dimension, the relevant ones first, the others folded away.
 import { html } from "./html.js";
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { Picture } from "./pictures.js";
 import { PlayButton } from "./play.js";
 import * as state from "./state.js";
@@ -81,21 +81,31 @@ function clicked(event, low, high) {
 
 function Name({ factor }) {
   const [open, setOpen] = useState(false);
+  const byKey = useRef(false); // then the focus goes back to where it was
   const name = state.nameOf(factor);
-  const close = (event, kept) => {
-    if (kept) state.rename(factor, event.target.value.trim());
+  const close = (event) => {
+    state.rename(factor, event.target.value.trim());
     setOpen(false);
   };
   const keys = (event) => {
-    if (event.key === "Enter" || event.key === "Escape") close(event, event.key === "Enter");
+    if (event.key !== "Enter" && event.key !== "Escape") return;
+    event.preventDefault(); // Enter would press the button that has the focus next
+    if (event.key === "Escape") event.target.value = name;
+    byKey.current = true;
+    event.target.blur();
+  };
+  const closed = (button) => {
+    if (button && byKey.current) button.focus();
+    if (button) byKey.current = false;
   };
   if (open) {
     return html`<input class="name" value=${name} maxlength="40" aria-label=${`Name of ${name}`}
-      ref=${(input) => input?.focus()} onKeyDown=${keys} onBlur=${(event) => close(event, true)} />`;
+      ref=${(input) => input?.focus()} onKeyDown=${keys} onBlur=${close} />`;
   }
   return html`
     <label class="name" for=${`dim-${factor.dim}`}>${name}</label>
-    <button class="plain" title="Kept in this browser; an empty name brings the model's back"
+    <button class="plain" ref=${closed}
+      title="Kept in this browser; an empty name brings the model's back"
       aria-label=${`Rename ${name}`} onClick=${() => setOpen(true)}>✎</button>`;
 }
 

@@ -95,7 +95,7 @@ def _slider(page: Page, name: str) -> Locator:
 def _hold(page: Page, address: str) -> list[Route]:
     """Keeps back what the page asks there, in this list."""
     held: list[Route] = []
-    page.route(address, held.append)
+    page.route(address, lambda route: held.append(route))
     return held
 
 
@@ -364,6 +364,19 @@ def test_page_keeps_names_and_unfolds_nuisance_dimensions(open_page: Open) -> No
     page.locator("summary").click()
 
     expect(page.locator(".strip canvas")).to_have_count(4, timeout=WAIT_MS)
+
+
+@pytest.mark.parametrize(("key", "name"), [("Escape", "scale"), ("Enter", "size")])
+def test_page_ends_renaming_by_key(open_page: Open, key: str, name: str) -> None:
+    page = open_page()
+    page.get_by_role("button", name="Rename scale").click()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("size")
+
+    page.keyboard.press(key)
+
+    expect(page.get_by_role("button", name=f"Rename {name}", exact=True)).to_be_focused()
+    expect(_slider(page, name)).to_be_visible()
 
 
 def test_page_plays_a_dimension_until_it_is_stopped(open_page: Open) -> None:
