@@ -1,6 +1,7 @@
 // Second zone: one row a dimension, the relevant ones first, the others folded away.
 import { html } from "./html.js";
 import { useRef, useState } from "preact/hooks";
+import { rounded } from "./address.js";
 import { Picture } from "./pictures.js";
 import { PlayButton } from "./play.js";
 import * as state from "./state.js";
@@ -33,11 +34,6 @@ const counted = (count) => `${count} nuisance dimension${count === 1 ? "" : "s"}
 function Dimension({ factor }) {
   const value = state.z.value[factor.dim];
   const { low, high } = state.rangeOf(factor);
-  const frames = state.strips.value.get(factor.dim);
-  const move = (to) => state.setLatent(factor, to);
-  const keys = (event) => {
-    if (event.key === "Delete" || event.key === "Backspace") state.resetLatent(factor);
-  };
   return html`
     <div class=${`dimension ${state.active.value === factor ? "active" : ""}`}>
       <div class="line">
@@ -48,24 +44,36 @@ function Dimension({ factor }) {
       </div>
       ${factor.changes.length > 0 && html`
         <p class="facts">From left to right it typically ${factor.changes.join(", ")}.</p>`}
-      <div class="sweep">
-        <div class="slider">
-          <${Marks} factor=${factor} low=${low} high=${high} />
-          <input id=${`dim-${factor.dim}`} type="range" min="0" max=${SLIDER_STEPS}
-            value=${((value - low) / (high - low)) * SLIDER_STEPS}
-            aria-valuetext=${value.toFixed(2)}
-            onInput=${(event) => move(low + along(event.target) * (high - low))} onKeyDown=${keys}
-            onDblClick=${() => state.resetLatent(factor)} />
-        </div>
-        <div class="strip" style=${frames && { aspectRatio: shapeOf(frames) }}
-          onClick=${(event) => move(clicked(event, low, high))}>
-          ${frames && html`<${Picture} frames=${frames} />
-            <span class="here" style=${{ left: `${(100 * state.nearest(factor)) / state.STEPS}%` }} />`}
-        </div>
-      </div>
+      ${state.isClosed(factor)
+        ? html`<p class="facts">Closed: always ${rounded(factor.mu_mean)}, whatever the image.</p>`
+        : html`<${Sweep} factor=${factor} value=${value} low=${low} high=${high} />`}
       ${(value < low - ROUNDING || value > high + ROUNDING) && html`
         <p class="facts">Outside of the training data's 1–99 % range
           (${low.toFixed(2)} to ${high.toFixed(2)}).</p>`}
+    </div>`;
+}
+
+function Sweep({ factor, value, low, high }) {
+  const frames = state.strips.value.get(factor.dim);
+  const move = (to) => state.setLatent(factor, to);
+  const keys = (event) => {
+    if (event.key === "Delete" || event.key === "Backspace") state.resetLatent(factor);
+  };
+  return html`
+    <div class="sweep">
+      <div class="slider">
+        <${Marks} factor=${factor} low=${low} high=${high} />
+        <input id=${`dim-${factor.dim}`} type="range" min="0" max=${SLIDER_STEPS}
+          value=${((value - low) / (high - low)) * SLIDER_STEPS}
+          aria-valuetext=${value.toFixed(2)}
+          onInput=${(event) => move(low + along(event.target) * (high - low))} onKeyDown=${keys}
+          onDblClick=${() => state.resetLatent(factor)} />
+      </div>
+      <div class="strip" style=${frames && { aspectRatio: shapeOf(frames) }}
+        onClick=${(event) => move(clicked(event, low, high))}>
+        ${frames && html`<${Picture} frames=${frames} />
+          <span class="here" style=${{ left: `${(100 * state.nearest(factor)) / state.STEPS}%` }} />`}
+      </div>
     </div>`;
 }
 

@@ -1,7 +1,7 @@
 // A dimension swept to and fro, from where it stands.
 import { html } from "./html.js";
 import { effect, signal } from "@preact/signals";
-import { model, nameOf, rangeOf, setLatent, z } from "./state.js";
+import { isClosed, model, nameOf, rangeOf, setLatent, z } from "./state.js";
 
 const TICK_MS = 80;
 const TICKS = 40; // from one end to the other
@@ -9,6 +9,7 @@ const TICKS = 40; // from one end to the other
 const playing = signal(null); // a factor
 
 export function PlayButton({ factor, withName }) {
+  if (isClosed(factor)) return null;
   const on = playing.value === factor;
   const text = `${on ? "Stop" : "Play"} ${nameOf(factor)}`;
   const toggle = () => { playing.value = on ? null : factor; };

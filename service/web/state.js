@@ -11,6 +11,7 @@ export const IMAGE_TYPES = ["image/png", "image/jpeg", "image/webp", "image/bmp"
 const N_SAMPLES = 12;
 const MOST_STRIPS = 64; // of a model with more dimensions the rest have a slider only
 const STRIPS_WAIT_MS = 150; // while a slider moves only its picture is asked for
+const CLOSED_WIDTH = 1e-3; // in prior standard deviations
 const ADDRESS_WAIT_MS = 300; // browsers refuse many changes of the address in a short time
 
 export const models = signal([]); // { name, version }, those that can be asked
@@ -30,9 +31,9 @@ let source = null; // { blob: a promise, label, sample } of the image, for the n
 export const relevant = computed(() => model.value?.factors.filter((one) => one.relevant) ?? []);
 export const nuisance = computed(() => model.value?.factors.filter((one) => !one.relevant) ?? []);
 export const nameOf = (factor) => names.value[factor.dim] ?? factor.name;
-export function rangeOf({ mu_quantiles: { p1, p99 } }) {
-  return { low: p1, high: Math.max(p99, p1 + 1e-6) }; // never empty
-}
+export const rangeOf = ({ mu_quantiles: { p1, p99 } }) => ({ low: p1, high: p99 });
+// Training has shut it: the encoder gives the same number for every image.
+export const isClosed = ({ mu_quantiles: { p1, p99 } }) => p99 - p1 < CLOSED_WIDTH;
 
 export function start() {
   wish("models", loadModels);
@@ -221,7 +222,8 @@ async function showPicture() {
 async function showStrips() {
   const asked = z.value;
   const shown = unfolded.value ? model.value.factors : relevant.value;
-  const dims = shown.slice(0, MOST_STRIPS).map((one) => one.dim);
+  const swept = shown.filter((one) => !isClosed(one)).slice(0, MOST_STRIPS);
+  const dims = swept.map((one) => one.dim);
   if (!dims.length || model.value.columns) return;
   const rows = await framesOf(await api.traverse(model.value, asked, dims, STEPS));
   if (asked === z.value) strips.value = new Map(dims.map((dim, row) => [dim, rows[row]]));

@@ -17,7 +17,7 @@ from playwright.sync_api import (
 
 from service.auth import hash_of
 from tests.service.process import ServerProcess, serve
-from tests.service.tiny_model import write_tiny_model
+from tests.service.tiny_model import read_manifest, write_manifest, write_tiny_model
 from tests.service.tiny_rows import write_tiny_rows
 
 pytestmark = pytest.mark.slow
@@ -34,11 +34,15 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Gray in two versions, color, and rows of numbers."""
+    """Gray in two versions, color with a closed dimension, and rows of numbers."""
     root = tmp_path_factory.mktemp("models")
     write_tiny_model(root / "gray" / "1", name="gray", version=1)
     write_tiny_model(root / "gray" / "2", name="gray", version=2, seed=2)
-    write_tiny_model(root / "color" / "1", name="color", channels=3)
+    color = write_tiny_model(root / "color" / "1", name="color", channels=3)
+    manifest = read_manifest(color)
+    closed = manifest["dimensions"][1]
+    closed["mu_quantiles"] = dict.fromkeys(closed["mu_quantiles"], closed["mu_mean"])
+    write_manifest(color, manifest)
     return write_tiny_rows(root)
 
 
@@ -93,9 +97,9 @@ def _slider(page: Page, name: str) -> Locator:
 
 
 def _hold(page: Page, address: str) -> list[Route]:
-    """Keeps back what the page asks there, in this list."""
+    """Keeps back what the page asks there next, in this list."""
     held: list[Route] = []
-    page.route(address, lambda route: held.append(route))
+    page.route(address, lambda route: held.append(route), times=1)
     return held
 
 
@@ -344,7 +348,6 @@ def test_page_takes_no_sample_of_the_former_model(open_page: Open) -> None:
 
     page.get_by_label("Model").select_option(label="gray · version 1")
     expect(page.locator(".samples li")).to_have_count(0)
-    page.unroute_all()
     held[0].continue_()
 
     page.wait_for_url("**model=gray&version=1*sample=0*")
@@ -377,6 +380,18 @@ def test_page_ends_renaming_by_key(open_page: Open, key: str, name: str) -> None
 
     expect(page.get_by_role("button", name=f"Rename {name}", exact=True)).to_be_focused()
     expect(_slider(page, name)).to_be_visible()
+
+
+def test_page_has_nothing_to_move_in_a_closed_dimension(open_page: Open) -> None:
+    page = open_page("#model=color")
+
+    page.locator("summary").click()
+
+    expect(page.locator(".strip canvas")).to_have_count(3, timeout=WAIT_MS)
+    row = page.locator("details .dimension").first
+    expect(row).to_contain_text("Closed: always 0.25, whatever the image.")
+    expect(row.get_by_role("slider")).to_have_count(0)
+    expect(row.get_by_role("button", name="Play")).to_have_count(0)
 
 
 def test_page_plays_a_dimension_until_it_is_stopped(open_page: Open) -> None:
