@@ -65,7 +65,7 @@ function Sweep({ factor, value, low, high }) {
         <${Marks} factor=${factor} low=${low} high=${high} />
         <input id=${`dim-${factor.dim}`} type="range" min="0" max=${SLIDER_STEPS}
           value=${((value - low) / (high - low)) * SLIDER_STEPS}
-          aria-valuetext=${value.toFixed(2)}
+          aria-valuetext=${value.toFixed(2)} onPointerDown=${state.stop}
           onInput=${(event) => move(low + along(event.target) * (high - low))} onKeyDown=${keys}
           onDblClick=${() => state.resetLatent(factor)} />
       </div>

@@ -1,12 +1,10 @@
 // A dimension swept to and fro, from where it stands.
 import { html } from "./html.js";
-import { effect, signal } from "@preact/signals";
-import { isClosed, model, nameOf, rangeOf, setLatent, z } from "./state.js";
+import { effect } from "@preact/signals";
+import { isClosed, nameOf, playing, rangeOf, sweepTo, z } from "./state.js";
 
 const TICK_MS = 80;
 const TICKS = 40; // from one end to the other
-
-const playing = signal(null); // a factor
 
 export function PlayButton({ factor, withName }) {
   if (isClosed(factor)) return null;
@@ -23,13 +21,9 @@ effect(() => {
   const { low, high } = rangeOf(factor);
   let step = (high - low) / TICKS;
   const tick = () => {
-    if (!model.value.factors.includes(factor)) {
-      playing.value = null; // another model was chosen
-      return;
-    }
     const next = z.value[factor.dim] + step;
     if (next > high || next < low) step = next > high ? -Math.abs(step) : Math.abs(step);
-    setLatent(factor, Math.min(high, Math.max(low, next)));
+    sweepTo(factor, Math.min(high, Math.max(low, next)));
   };
   const ticking = setInterval(tick, TICK_MS);
   return () => clearInterval(ticking);

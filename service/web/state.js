@@ -25,6 +25,7 @@ export const picture = signal(null); // { frame, png }; no png while a frame of 
 export const strips = signal(new Map()); // dim -> frames from the 1 % to the 99 % quantile
 export const unfolded = signal(false);
 export const active = signal(null); // the dimension that was last used
+export const playing = signal(null); // the dimension that is swept; what the user moves ends that
 
 let source = null; // { blob: a promise, label, sample } of the image, for the next model too
 
@@ -89,6 +90,7 @@ async function loadModel({ name, version }, asked) {
     model.value = { name, version, factors, columns: manifest?.vector?.columns ?? null };
     names.value = readNames(model.value);
     [samples.value, image.value, picture.value] = [[], null, null];
+    stop();
     [strips.value, unfolded.value, active.value] = [new Map(), false, relevant.value[0] ?? null];
     seed.value = asked.seed ?? seed.value;
     z.value = kept ?? means(factors);
@@ -113,14 +115,20 @@ async function drawSamples(choice, kept) {
   if (choice !== null && !isWished("image")) showSample(choice, kept);
 }
 
-export function drawOthers() {
+// The user wants another image: what was wrong with the last one is past, and so is a sweep.
+function begin() {
+  stop();
   dismiss();
+}
+
+export function drawOthers() {
+  begin();
   seed.value = (seed.value % 999_999) + 1;
   wish("samples", () => drawSamples(0, null));
 }
 
 export function takeSample(index) {
-  dismiss();
+  begin();
   showSample(index, null);
 }
 
@@ -130,7 +138,7 @@ function showSample(index, kept) {
 }
 
 export function takeFile(file, label) {
-  dismiss();
+  begin();
   const blob = readOnce(file, label);
   blob.catch(() => {}); // whoever waits for it hears of that
   takeImage({ blob, label, sample: null }, null);
@@ -169,7 +177,14 @@ async function readImage(taken, kept) {
   refresh();
 }
 
+export const stop = () => { playing.value = null; };
+
 export function setLatent(factor, value) {
+  stop();
+  sweepTo(factor, value);
+}
+
+export function sweepTo(factor, value) {
   active.value = factor;
   z.value = z.value.with(factor.dim, rounded(value));
   const frame = strips.value.get(factor.dim)?.[nearest(factor)];
@@ -189,6 +204,7 @@ const home = () => image.value?.mu ?? means(model.value.factors);
 export const resetLatent = (factor) => setLatent(factor, home()[factor.dim]);
 
 export function resetAll() {
+  stop();
   z.value = home().map(rounded);
   refresh();
 }

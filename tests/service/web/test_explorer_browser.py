@@ -408,6 +408,33 @@ def test_page_plays_a_dimension_until_it_is_stopped(open_page: Open) -> None:
     _settled(page)
 
 
+def _press_slider(page: Page) -> None:
+    _slider(page, "scale").hover()
+    page.mouse.down()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        _press_slider,
+        lambda page: _slider(page, "x position").press("Home"),
+        lambda page: page.get_by_role("button", name="Reset all").click(),
+        lambda page: page.get_by_role("button", name="Take sample 2", exact=True).click(),
+    ],
+    ids=["hold", "key", "reset", "sample"],
+)
+def test_page_stops_to_play_when_the_user_does_something(
+    open_page: Open, act: Callable[[Page], None]
+) -> None:
+    page = open_page()
+    _settled(page)
+    page.locator(".dimension").nth(1).get_by_role("button", name="Play scale").click()
+
+    act(page)
+
+    expect(page.get_by_role("button", name="Stop scale")).to_have_count(0)
+
+
 def test_page_gives_the_picture_and_its_command(open_page: Open, server: ServerProcess) -> None:
     page = open_page()
     _settled(page)
