@@ -2,6 +2,7 @@
 import { html } from "./html.js";
 import { useEffect, useState } from "preact/hooks";
 import { Picture } from "./pictures.js";
+import { complain } from "./queue.js";
 import { IMAGE_TYPES, drawOthers, image, samples, takeFile, takeSample } from "./state.js";
 
 export function ImageIn() {
@@ -56,9 +57,18 @@ function Samples() {
 }
 
 function takeFrom(files, input) {
-  const [file] = [...files];
-  if (file) takeFile(file, file.name || "pasted picture");
+  const [file, ...others] = files;
+  const label = file?.name || "pasted picture";
+  if (file) takeFile(file, label);
+  if (others.length) {
+    complain(`One picture at a time: of the ${files.length} files ${label} was taken.`);
+  }
   if (input) input.value = ""; // so that the same file can be chosen again
+}
+
+function takeDropped({ files }) {
+  takeFrom(files);
+  if (!files.length) complain("This was no file. Save the picture and drop the file that holds it.");
 }
 
 // Files may be dropped anywhere on the page, and pasted.
@@ -66,7 +76,7 @@ function watchPage(setOver) {
   const listeners = {
     dragover: (event) => { event.preventDefault(); setOver(true); },
     dragleave: (event) => { if (!event.relatedTarget) setOver(false); },
-    drop: (event) => { event.preventDefault(); setOver(false); takeFrom(event.dataTransfer.files); },
+    drop: (event) => { event.preventDefault(); setOver(false); takeDropped(event.dataTransfer); },
     paste: (event) => takeFrom(event.clipboardData.files),
   };
   for (const [name, react] of Object.entries(listeners)) addEventListener(name, react);

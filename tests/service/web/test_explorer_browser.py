@@ -242,6 +242,32 @@ def test_page_shows_a_file_to_another_model_after_it_was_deleted(
     expect(page.locator(".notice")).to_have_count(0)
 
 
+def test_page_says_which_of_several_files_it_took(open_page: Open, tmp_path: Path) -> None:
+    page = open_page()
+    files = [tmp_path / f"{name}.png" for name in ("one", "two", "three")]
+    for file in files:
+        file.write_bytes(page.locator("h1").screenshot())
+
+    _drop(page, files=files)
+
+    expect(page.locator(".image-in .facts")).to_contain_text("one.png")
+    expect(page.locator(".notice.error p")).to_have_text(
+        "One picture at a time: of the 3 files one.png was taken."
+    )
+
+
+def test_page_says_that_a_dropped_text_is_no_file_and_goes_on_asking(open_page: Open) -> None:
+    page = open_page(n_strips=0, script="fetch = async () => new Response('', { status: 401 })")
+    expect(page.get_by_label("API key")).to_be_visible(timeout=WAIT_MS)
+
+    _drop(page, text="https://example.org/picture.png")
+
+    expect(page.locator(".notice.error p")).to_have_text(
+        "This was no file. Save the picture and drop the file that holds it."
+    )
+    expect(page.get_by_label("API key")).to_be_visible()
+
+
 def test_page_says_that_a_file_cannot_be_read(open_page: Open, tmp_path: Path) -> None:
     page = open_page()
     (folder := tmp_path / "folder.png").mkdir()
