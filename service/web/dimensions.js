@@ -13,7 +13,10 @@ export function Dimensions() {
   const { nuisance, relevant } = state;
   return html`
     <section class="dimensions" aria-labelledby="dimensions">
-      <h2 id="dimensions">Dimensions <button onClick=${state.resetAll}>Reset all</button></h2>
+      <div class="head">
+        <h2 id="dimensions">Dimensions</h2>
+        <button onClick=${state.resetAll}>Reset all</button>
+      </div>
       <p class="hint">Sliders go over the 1–99 % range of the training data.
         ${state.image.value && " The line marks this image's mu, the band ± sigma."}
         ${" "}Double-click or Delete resets one.</p>

@@ -44,7 +44,7 @@ function noveltyText(percentile) {
 
 function Samples() {
   return html`
-    <h3>Samples <button onClick=${drawOthers}>Draw others</button></h3>
+    <div class="head"><h3>Samples</h3><button onClick=${drawOthers}>Draw others</button></div>
     <ul class="samples">
       ${samples.value.map((frame, index) => html`
         <li key=${index}>

@@ -128,6 +128,9 @@ def test_page_shows_an_image_and_the_dimensions_in_order(open_page: Open) -> Non
 
     labels = page.locator(".dimensions > .dimension label")
     expect(labels).to_have_text(["x position", "scale"])
+    expect(page.get_by_role("heading")).to_have_text(
+        ["Latent explorer", "Image in", "Samples", "Result", "Dimensions"]
+    )
     expect(page.locator(".rebuilt figcaption")).to_have_text(
         ["original", "reconstruction", "difference"]
     )
