@@ -25,7 +25,7 @@ const doingText = () => DOING[doing.value] ?? (isLong.value && DOING_LONG[doing.
 function Page() {
   return html`
     <header>
-      <h1>Latent explorer</h1>
+      <h1 tabindex="-1">Latent explorer</h1>
       <${ModelChoice} />
       <nav><a href="docs">API</a></nav>
       <p class="corner"><span role="status">${doingText()}</span> <${Stages} /></p>

@@ -1,5 +1,6 @@
 // What is wrong now, in a sentence that says what to do; and the question for an API key.
 import { html } from "./html.js";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { complaint, dismiss, giveKey, trouble } from "./queue.js";
 
 export function Notices() {
@@ -19,14 +20,27 @@ export function Notices() {
 }
 
 function KeyForm() {
+  const form = useRef();
+  useLayoutEffect(() => lendFocus(form.current), []); // ends while the form is still there
+  useEffect(() => form.current.elements.key.focus(), [trouble.value]);
   const send = (event) => {
     event.preventDefault();
     giveKey(event.target.elements.key.value.trim());
   };
   return html`
-    <form onSubmit=${send}>
+    <form ref=${form} onSubmit=${send}>
       <label>API key <input name="key" type="password" required autocomplete="off" /></label>
       <button>Use it</button>
       <small>It is kept until this tab is closed.</small>
     </form>`;
+}
+
+// Once the form goes, the focus goes back to where it was, or to the top of the page.
+function lendFocus(form) {
+  const before = document.activeElement;
+  return () => {
+    if (!form.contains(document.activeElement)) return;
+    const back = before !== document.body && before.isConnected;
+    (back ? before : document.querySelector("h1")).focus();
+  };
 }

@@ -260,15 +260,20 @@ def test_page_says_which_of_several_files_it_took(open_page: Open, tmp_path: Pat
 
 
 def test_page_says_that_a_dropped_text_is_no_file_and_goes_on_asking(open_page: Open) -> None:
-    page = open_page(n_strips=0, script="fetch = async () => new Response('', { status: 401 })")
-    expect(page.get_by_label("API key")).to_be_visible(timeout=WAIT_MS)
+    page = open_page()
+    page.route("**/decode*", lambda route: route.fulfill(status=401))
+    _slider(page, "scale").press("End")
+    expect(page.get_by_label("API key")).to_be_focused()
 
     _drop(page, text="https://example.org/picture.png")
 
     expect(page.locator(".notice.error p")).to_have_text(
         "This was no file. Save the picture and drop the file that holds it."
     )
-    expect(page.get_by_label("API key")).to_be_visible()
+    page.unroute_all()
+    page.get_by_label("API key").fill(KEY)
+    page.keyboard.press("Enter")
+    expect(_slider(page, "scale")).to_be_focused()
 
 
 def test_page_says_that_a_file_cannot_be_read(open_page: Open, tmp_path: Path) -> None:
@@ -506,11 +511,13 @@ def test_page_asks_for_a_key_and_takes_the_right_one(open_page: Open, models: Pa
         for key, sentence in (("wrong", "asks for an"), (KEY, "does not know this")):
             notice = page.locator(".notice.key")
             expect(notice).to_contain_text(f"service {sentence} API key.", timeout=WAIT_MS)
+            expect(page.get_by_label("API key")).to_be_focused()
             page.get_by_label("API key").fill(key)
             page.get_by_role("button", name="Use it").click()
 
         expect(page.locator(".strip canvas")).to_have_count(2, timeout=WAIT_MS)
         expect(page.locator(".notice")).to_have_count(0)
+        expect(page.get_by_role("heading", name="Latent explorer")).to_be_focused()
 
 
 def test_page_refuses_a_key_that_cannot_be_sent(open_page: Open, models: Path) -> None:
