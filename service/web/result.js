@@ -7,17 +7,21 @@ import { PlayButton } from "./play.js";
 import { active, model, picture, z } from "./state.js";
 
 export function Result() {
+  const [copied, setCopied] = useState(null);
   return html`
     <section class="result" aria-labelledby="result">
-      <h2 id="result">Result</h2>
-      ${picture.value
-        ? html`<${Picture} frames=${[picture.value.frame]} label="The decoded picture" />`
-        : html`<p class="hint empty">The picture comes as soon as the service has decoded it.</p>`}
-      <div class="actions">
-        ${active.value && html`<${PlayButton} factor=${active.value} withName=${true} />`}
-        <button disabled=${!picture.value?.png} onClick=${download}>Download PNG</button>
-        <${CopyAsCurl} />
+      <div class="shown">
+        <h2 id="result">Result</h2>
+        ${picture.value
+          ? html`<${Picture} frames=${[picture.value.frame]} label="The decoded picture" />`
+          : html`<p class="hint empty">The picture comes as soon as the service has decoded it.</p>`}
+        <div class="actions">
+          ${active.value && html`<${PlayButton} factor=${active.value} withName=${true} />`}
+          <button disabled=${!picture.value?.png} onClick=${download}>Download PNG</button>
+          <button onClick=${async () => setCopied(await copyAsCurl())}>Copy as curl</button>
+        </div>
       </div>
+      ${copied?.of === z.value && html`<${Curl} ...${copied} />`}
     </section>`;
 }
 
@@ -29,20 +33,18 @@ function download() {
   setTimeout(() => URL.revokeObjectURL(address), 1000); // once the download has begun
 }
 
-function CopyAsCurl() {
-  const [copied, setCopied] = useState(null);
-  const copy = async () => {
-    const text = curl();
-    // A page that came over plain HTTP from elsewhere has no clipboard.
-    const done = await navigator.clipboard?.writeText(text).then(() => true, () => false);
-    setCopied({ text, done, of: z.value });
-  };
+async function copyAsCurl() {
+  const [text, of] = [curl(), z.value];
+  // A page that came over plain HTTP from elsewhere has no clipboard.
+  const done = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+  return { text, done, of };
+}
+
+function Curl({ text, done }) {
   return html`
-    <button onClick=${copy}>Copy as curl</button>
-    ${copied?.of === z.value && html`
-      <label class="curl">${copied.done ? "Copied:" : "Select it and copy:"}
-        <textarea readonly rows="4" value=${copied.text}
-          onFocus=${(event) => event.target.select()} /></label>`}`;
+    <label class="curl">${done ? "Copied:" : "Select it and copy:"}
+      <textarea readonly rows="4" value=${text}
+        onFocus=${(event) => event.target.select()} /></label>`;
 }
 
 function curl() {

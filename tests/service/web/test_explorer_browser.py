@@ -557,3 +557,40 @@ def test_page_fits_its_window(open_page: Open, width: int, scheme: str) -> None:
     overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
 
     assert overflow <= 0
+
+
+def test_page_fits_a_narrow_window_with_a_long_name(open_page: Open) -> None:
+    page = open_page()
+    page.set_viewport_size({"width": 375, "height": 700})
+    overflow = "document.documentElement.scrollWidth - innerWidth"
+
+    page.get_by_role("button", name="Rename x position").click()
+    assert page.evaluate(overflow) <= 0
+    page.keyboard.press("Control+A")
+    page.keyboard.type("W" * 40)
+    page.keyboard.press("Enter")
+
+    expect(_slider(page, "W" * 40)).to_be_visible()
+    assert page.evaluate(overflow) <= 0
+
+
+def test_page_hides_no_control_that_has_the_focus(open_page: Open) -> None:
+    page = open_page()
+    page.set_viewport_size({"width": 375, "height": 700})
+    page.get_by_role("button", name="Copy as curl").click()
+    page.locator("summary").click()
+    expect(page.locator(".strip canvas")).to_have_count(4, timeout=WAIT_MS)
+    _slider(page, "z3").focus()
+
+    for _ in range(12):
+        page.keyboard.press("Shift+Tab")
+        hidden = page.evaluate("""() => {
+            const shown = document.querySelector(".shown");
+            const [focus, over] = [document.activeElement, shown].map(
+                (one) => one.getBoundingClientRect());
+            return !shown.contains(document.activeElement) && focus.top < over.bottom;
+        }""")
+        assert not hidden
+    assert page.locator(".shown").evaluate("one => one.offsetHeight") < 150
+    page.set_viewport_size({"width": 375, "height": 400})
+    expect(page.locator(".shown")).to_have_css("position", "static")
