@@ -594,3 +594,17 @@ def test_page_hides_no_control_that_has_the_focus(open_page: Open) -> None:
     assert page.locator(".shown").evaluate("one => one.offsetHeight") < 150
     page.set_viewport_size({"width": 375, "height": 400})
     expect(page.locator(".shown")).to_have_css("position", "static")
+
+
+def test_page_shows_its_marks_in_the_colors_of_the_reader(open_page: Open) -> None:
+    page = open_page()
+    _settled(page)
+    page.emulate_media(forced_colors="active")
+
+    color = "(one) => getComputedStyle(one).backgroundColor"
+    ground = page.locator("body").evaluate(color)
+    pressed = page.locator(".samples [aria-pressed=true]").evaluate(color)
+
+    for mark in (".bar span", ".mu", ".band"):
+        assert page.locator(mark).first.evaluate(color) != ground
+    assert pressed != page.locator(".samples [aria-pressed=false]").first.evaluate(color)
