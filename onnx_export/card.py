@@ -12,9 +12,10 @@ from service.models.artifact import Dimension, Manifest
 from training.config_file import config_toml
 
 _SEAM = (
-    "Angles form a circle and a dimension is a line, so there is a seam: two pictures whose angles "
-    "lie just on either side of it can get values at opposite ends of the range. What a sweep does "
-    "is measured above."
+    "Angles form a circle and a dimension is a line: where one holds them all there is a seam, and "
+    "two pictures whose angles lie just on either side of it can get values at opposite ends of "
+    "the range; where two share the circle, neither alone says the angle. What a sweep does is "
+    "measured above."
 )
 _OVALS = (
     "An ellipse looks the same after half a turn. The data holds orientations over a full turn, "
