@@ -3,7 +3,6 @@
 Whatever the user set explicitly wins, and is taken into account when the rest is chosen.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,8 @@ USUAL_SIZES = (32, 64)
 KEPT_SIZES = range(28, 129)  # square images of these sizes stay as they are
 HOLDOUT = 0.1
 BINARY_SHARE = 0.98
+SQUARE = 1.03  # sides that differ by less are as good as equal
+Sides = list[tuple[int, int]]  # (height, width)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class _Look:
     """What the files show before anything is opened whole."""
 
     name: str
-    sides: list[tuple[int, int]]  # (height, width) of a sample
+    sides: Sides  # of a sample
     channels: int | None
 
 
@@ -64,16 +65,14 @@ def choose_config(path: Path, explicit: Tables) -> Choice:
         if not isinstance(explicit.get(section, {}), dict):
             parse_config({section: explicit[section]}, origin=origin)  # Says what a section is.
     explicit = _without_path(explicit)
-    data = {**_choose_data(path, explicit.get("data", {})), **explicit.get("data", {})}
-    partial = parse_config({"data": data}, origin=origin)
+    chosen, sides = _choose_data(path, explicit.get("data", {}))
+    data = {**chosen, **explicit.get("data", {})}
+    partial = parse_config({"data": data, "run": explicit.get("run", {})}, origin=origin)
     source = open_images(partial.data)
     require_enough(source, partial.data)
-    steps = explicit.get("run", {}).get("steps", default_steps(source.n_images))
-    # A number of steps that is none is explained below, with the other settings.
-    tables = recipe(
-        steps=steps if isinstance(steps, int) and steps > 0 else default_steps(source.n_images),
-        image_shape=source.image_shape,
-    )
+    is_given = "steps" in explicit.get("run", {})
+    steps = partial.run.steps if is_given else default_steps(source.n_images)
+    tables = recipe(steps=steps, image_shape=source.image_shape)
     merged = {"data": data}
     for section in tables.keys() | explicit.keys() - {"data"}:
         merged[section] = _merged(tables.get(section, {}), explicit.get(section, {}))
@@ -81,6 +80,7 @@ def choose_config(path: Path, explicit: Tables) -> Choice:
     samples = "rows" if len(source.image_shape) == 1 else "images"
     lines = [
         *_describe(source, standardized=config.data.standardize),
+        *_describe_form(sides),
         *_describe_choices(config, explicit, samples=samples),
     ]
     return Choice(config, lines)
@@ -99,18 +99,19 @@ def _merged(chosen: dict[str, Any], explicit: Any) -> Any:
     return {**chosen, **explicit} if isinstance(explicit, dict) else explicit
 
 
-def _choose_data(path: Path, explicit: dict[str, Any]) -> dict[str, Any]:
+def _choose_data(path: Path, explicit: dict[str, Any]) -> tuple[dict[str, Any], Sides]:
+    """The section `data`, and the sides of a sample of the images."""
     chosen = {"path": str(path.resolve()), "holdout": HOLDOUT}
     if "name" in explicit and explicit["name"] not in (IMAGES, VECTORS):
-        return {**chosen, "holdout": 0.0}  # a public set, whose loader knows the rest
+        return {**chosen, "holdout": 0.0}, []  # a public set, whose loader knows the rest
     look = _look_at(path, explicit)
     chosen["name"] = look.name
     if look.name == VECTORS:
-        return {**chosen, "standardize": True}
+        return {**chosen, "standardize": True}, []
     chosen["size"] = _choose_size(look.sides)
     if look.channels is not None:
         chosen["channels"] = look.channels
-    return chosen
+    return chosen, look.sides
 
 
 def _look_at(path: Path, explicit: dict[str, Any]) -> _Look:
@@ -146,22 +147,23 @@ def _looks_like_vectors(rows: Any) -> bool:
 
 def _look_at_folder(folder: Path) -> _Look:
     paths = image_files(folder)
-    sides = []
+    sides, reasons = [], []
     for path in spread(paths, PROBES):
         try:
             image = open_picture(path.read_bytes())
-        except (ValueError, OSError):
+        except (ValueError, OSError) as error:
+            reasons.append(f"`{path.name}`: {error}")
             continue  # `open_images` names it, or leaves it out by choice.
         sides.append((image.height, image.width))
     if not sides:
         raise DataError(
-            f"none of a sample of {len(spread(paths, PROBES))} images in `{folder}` can be read; "
-            "save them anew, or give another folder"
+            f"none of a sample of {len(reasons)} images in `{folder}` can be read, such as "
+            f"{reasons[0]}; save them anew, or give another folder"
         )
     return _Look(IMAGES, sides, 1 if looks_gray(paths) else 3)
 
 
-def _choose_size(sides: Sequence[tuple[int, int]]) -> int:
+def _choose_size(sides: Sides) -> int:
     """The images' own size where all share a square one that fits, else 32 or 64."""
     different = set(sides)
     if len(different) == 1:
@@ -192,6 +194,17 @@ def _describe(source: ImageSource, *, standardized: bool) -> list[str]:
     return [
         f"found {source.n_images:,} images to train on; they become {height} x {width} pixels, "
         f"{color}, {polarity_of(images).replace('_', ' ')}, {_values(images)}"
+    ]
+
+
+def _describe_form(sides: Sides) -> list[str]:
+    ratios = sorted(height / width for height, width in sides)
+    if not ratios or (ratios[0] > 1 / SQUARE and ratios[-1] < SQUARE):
+        return []
+    span = f"{ratios[0]:.2g}" if ratios[0] == ratios[-1] else f"{ratios[0]:.2g} to {ratios[-1]:.2g}"
+    return [
+        f"their height is {span} times their width, and they become square: pad them first if "
+        "their form matters"
     ]
 
 

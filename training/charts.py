@@ -150,6 +150,7 @@ def _lines_by_dim(
     if nuisances:
         axis.plot(steps, values[:, nuisances], color=NUISANCE, linewidth=1.0, marker=_marker(log))
     for number, dim in enumerate(relevant_dims):
-        style = {"color": DIM_COLORS[number % len(DIM_COLORS)], "marker": _marker(log)}
-        axis.plot(steps, values[:, dim], linewidth=1.6, label=f"dimension {dim}", **style)
+        color, marker = DIM_COLORS[number % len(DIM_COLORS)], _marker(log)
+        style: dict[str, Any] = {"color": color, "marker": marker, "linewidth": 1.6}
+        axis.plot(steps, values[:, dim], label=f"dimension {dim}", **style)
     axis.plot([], [], color=NUISANCE, linewidth=1.0, label="nuisances")

@@ -1,5 +1,6 @@
 """One safetensors file holds all of a run's state; reading it runs no code."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ def write_checkpoint(
         "config": config_json(config),
         "step": str(step),
         "image_shape": json.dumps(image_shape),
+        "sha256": _sha256(contiguous),
     }
     write_atomically(path, save(contiguous, metadata=metadata))
 
@@ -87,12 +89,23 @@ def read_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        digest = _sha256(tensors)
+        if metadata.get("sha256", digest) != digest:  # older ones have none
+            raise ValueError("its tensors are not those that were written")
         return _interpret(path, metadata, tensors)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"`{path}` is damaged and cannot be read ({error}); restore it from a copy, "
             "or start the run again"
         ) from error
+
+
+def _sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Of the tensors' bytes; safetensors itself sees only whether a file is as long as it says."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _interpret(path: Path, metadata: Mapping[str, str], tensors: dict[str, Tensor]) -> Checkpoint:

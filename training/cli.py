@@ -1,5 +1,7 @@
 """rfvae-train: train a model, go on with it, and say which factors it found."""
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -68,7 +70,7 @@ def run(
 @app.command()
 def resume(
     run_dir: RunArgument,
-    steps: Annotated[int | None, typer.Option(help="Train up to this step instead.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Train up to this step instead.")] = None,
 ) -> None:
     """Go on with a run that was stopped or killed, as if it had never been."""
     from training.runs import resume_run
@@ -192,8 +194,17 @@ def main(arguments: list[str] | None = None) -> None:
         app(args=arguments, prog_name="rfvae-train")
 
 
+class _Console(Console):
+    """Falls silent where nobody reads any more, as after `| head`: training goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())  # what is still in the buffer goes there
+
+
 def _console() -> Console:
-    return Console(soft_wrap=False)
+    return _Console(soft_wrap=False)
 
 
 def _say(message: str) -> None:

@@ -77,16 +77,19 @@ class Recorder:
         self._saved = self.clock()
 
     def begin(self) -> None:
-        """The first checkpoint: without room for one, the run would be lost.
+        """The first checkpoint, twice: each later one needs room beside the one before.
 
         Raises:
             RunError: It cannot be written; a new run leaves its folder free.
         """
+        is_new = not self.folder.checkpoint.exists()
         try:
             self.save(status="running")
+            self.save(status="running")
         except OSError as error:
-            if not self.folder.checkpoint.exists():
-                self.folder.config.unlink()
+            if is_new:
+                for path in (self.folder.info, self.folder.checkpoint, self.folder.config):
+                    path.unlink(missing_ok=True)
             raise RunError(
                 f"cannot save a checkpoint in `{self.folder.path}`: {error.strerror or error}; "
                 "make room, or choose another folder"

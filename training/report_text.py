@@ -91,6 +91,8 @@ def _lines(report: Report, paths: Sequence[Path]) -> Iterator[str]:
         yield f"  dimension {dim}: {changes or NOTHING_MEASURED[sample]}"
     yield from (f"disagreement: {text}" for text in report["disagreements"])
     yield from (f"written: {path}" for path in paths)
+    if sample == "image" and report["run"].get("data", {}).get("source") == "file":
+        yield "page and pictures show images of the training data: keep them where those may be"
 
 
 def moved_columns(report: Report, dim: int) -> list[str]:

@@ -14,11 +14,11 @@ from rich.console import Console
 
 from training.checkpoint import read_checkpoint, restore
 from training.config import Config
-from training.config_file import config_toml
+from training.config_file import config_toml, load_config
 from training.data import ImageSource, notes_on, open_images, require_enough
 from training.data.standardization import Standardization, standardization_of
 from training.device import join, machine_name
-from training.errors import DataError, RunError, as_typed
+from training.errors import ConfigError, DataError, RunError, as_typed
 from training.fit import Hooks, fit, new_state
 from training.location import Locations, located, locations_of
 from training.networks import SampleShape
@@ -90,10 +90,28 @@ def resume_run(run_dir: Path, *, steps: int | None, console: Console) -> str:
     with folder.lock():
         _require_same_step(folder, state)
         folder.cut_metrics(after=state.step)
+        for line in _changed_since(folder.config, checkpoint.config):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         write_atomically(folder.config, config_toml(config).encode())
         console.print(f"Resuming at step {state.step:,}", highlight=False)
         info |= {"steps": config.run.steps, "code_version": _code_versions(info)} | _place(device)
         return _train(folder, state, images, config=config, info=info, console=console)
+
+
+def _changed_since(path: Path, began: Config) -> Iterator[str]:
+    """What somebody wrote into the run's configuration, which a run that goes on does not read."""
+    try:
+        found = load_config(path).model_dump()
+    except ConfigError:
+        found = {}
+    for section, settings in began.model_dump().items():
+        for key, value in settings.items():
+            written = found.get(section, {}).get(key, value)
+            if written != value and (section, key) != ("run", "steps"):
+                yield (
+                    f"warning: `{path}` says `{section}.{key}` = {written}; a run goes on with the "
+                    f"settings that it began with, {value}, and the file is written anew"
+                )
 
 
 def _require_same_step(folder: RunFolder, state: TrainingState) -> None:

@@ -151,6 +151,14 @@ def test_truncated_checkpoint_gives_one_clear_line(checkpoint: Path, keep: float
     assert "\n" not in str(caught.value)
 
 
+def test_checkpoint_whose_bytes_changed_is_refused(checkpoint: Path) -> None:
+    content = bytearray(checkpoint.read_bytes())
+    content[-100] ^= 1
+    checkpoint.write_bytes(content)
+    with pytest.raises(CheckpointError, match="its tensors are not those that were written"):
+        read_checkpoint(checkpoint)
+
+
 class Bomb:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return pytest.fail, ("the checkpoint was unpickled",)

@@ -226,6 +226,29 @@ def test_interrupted_run_saves_and_says_how_to_go_on(
         assert same_tensors(out, unbroken)
 
 
+def test_run_goes_on_where_nobody_reads_what_it_says(config_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with started("run", config_file, "--out", out, "--set", "run.log_every=1") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait() == 0
+    assert json.loads((out / "run.json").read_text())["status"] == "finished"
+
+
+def test_resume_says_that_it_does_not_read_an_edited_configuration(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert call("run", config_file, "--out", out, "--steps", 6) == 0
+    written = out / "config.toml"
+    written.write_text(written.read_text().replace("log_every = ", "log_every = 1"))
+    capsys.readouterr()
+    assert call("resume", out, "--steps", 8) == 0
+    output = capsys.readouterr().out
+    assert f"warning: `{written}` says `run.log_every` = 1" in output
+    assert output.count("warning: ") == 1
+
+
 def test_resume_drops_later_and_half_written_metrics(
     config_file: Path, tmp_path: Path, unbroken: Path
 ) -> None:

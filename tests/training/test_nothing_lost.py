@@ -1,5 +1,6 @@
 """Kills, full disks, two processes in one folder, data that moved: what is saved stays whole."""
 
+import errno
 import os
 import random
 import resource
@@ -16,7 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from training.checkpoint import read_checkpoint
+from training.checkpoint import read_checkpoint, save_checkpoint
 from training.cli import main
 from training.config import Config
 from training.config_file import config_toml
@@ -104,6 +105,25 @@ def test_full_disk_at_the_start_is_one_line_and_leaves_the_folder_free(
         f"error: cannot save a checkpoint in `{out}`: File too large; make room, or choose "
         "another folder\n"
     )
+    assert start_run(make_config(), out, console=QUIET) == "finished"
+
+
+def test_disk_with_room_for_one_checkpoint_is_refused_at_the_start(
+    tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[Path] = []
+
+    def save(path: Path, *args: Any, **options: Any) -> None:
+        saved.append(path)
+        if len(saved) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save_checkpoint(path, *args, **options)
+
+    out = tmp_path / "run"
+    monkeypatch.setattr("training.recorder.save_checkpoint", save)
+    with pytest.raises(RunError, match=r"cannot save a checkpoint in .*: No space left on device"):
+        start_run(make_config(), out, console=QUIET)
+    monkeypatch.undo()
     assert start_run(make_config(), out, console=QUIET) == "finished"
 
 

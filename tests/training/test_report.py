@@ -14,7 +14,7 @@ from training.config_file import parse_config
 from training.data.parts import split_indices
 from training.errors import DataError, RunError
 from training.report import gate_has_a_vote, open_run_images, report_run
-from training.report_text import report_table
+from training.report_text import print_report, report_table
 from training.runs import start_run
 
 FILES = ("report.json", "report.html", "figures/training.png")
@@ -154,6 +154,18 @@ def test_report_run_writes_the_report_and_the_figures(run_dir):
     assert "relevant of 4 dimensions" in shown
     assert "+ relevant, - not, . no vote" in shown
     assert f"written: {run_dir / 'figures' / 'traversals.png'}" in shown
+
+
+def test_report_of_own_images_says_that_it_shows_them(run_dir):
+    def shown(report):
+        file = io.StringIO()
+        print_report(Console(file=file, width=200), report, paths=[])
+        return file.getvalue()
+
+    report = report_run(run_dir, console=Console(file=io.StringIO()))
+    assert "show images of the training data" not in shown(report)
+    report["run"]["data"] = {**report["run"]["data"], "source": "file"}
+    assert "show images of the training data: keep them where those may be" in shown(report)
 
 
 def test_report_run_of_a_model_that_knows_nothing_says_what_to_change(run_dir, monkeypatch):

@@ -26,6 +26,7 @@ from training.run_folder import INFO
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 PROBES = 64  # pictures that are looked at before all are read
 GRAY_SIDE, GRAY_TOLERANCE = 32, 12
+LISTED = 5  # endings in a message
 OnBroken = Literal["fail", "skip"]
 
 
@@ -42,8 +43,10 @@ def image_files(folder: Path) -> list[Path]:
     except OSError as error:
         raise DataError(f"`{error.filename}` cannot be read: {error.strerror}") from error
     if not paths:
+        others = sorted({path.suffix for path in folder.rglob("*") if path.suffix})[:LISTED]
+        got = f"; it has files that end in {', '.join(others)}: convert them" if others else ""
         raise DataError(
-            f"`{folder}` holds no images: files must end in {', '.join(IMAGE_SUFFIXES)}"
+            f"`{folder}` holds no images: files must end in {', '.join(IMAGE_SUFFIXES)}{got}"
         )
     return paths
 
@@ -138,6 +141,8 @@ class ImageFolder:
         self.factors: FactorTable | None = None
         self.broken: list[str] = []
         self.paged: list[str] = []
+        self.dark: list[str] = []
+        self.n_repeated = 0
         self._on_broken = on_broken
         self._digest = hashlib.sha256()
         paths = image_files(folder)
@@ -154,12 +159,17 @@ class ImageFolder:
             else None
         )
         good: list[Path] = []
+        seen: set[bytes] = set()
         brightest = 0
         for path in paths:
             picture = self._read(path)
             if picture is None:
                 continue
-            brightest = max(brightest, int(picture.max()))
+            peak = int(picture.max())
+            brightest = max(brightest, peak)
+            if peak > 0 and is_dark(peak, WHITE):
+                self.dark.append(_printable(self._relative(path)))
+            seen.add(hashlib.blake2b(picture.tobytes()).digest())
             if pixels is not None:
                 pixels[len(good)] = picture
             good.append(path)
@@ -171,6 +181,7 @@ class ImageFolder:
                 f"`{self.folder}` is {brightest} of 255, which is nearly black; scale them, also "
                 "those that the service will see"
             )
+        self.n_repeated = len(good) - len(seen)
         self._pixels = None if pixels is None else torch.from_numpy(pixels[: len(good)])
         return good
 

@@ -207,6 +207,16 @@ def notes_on(source: ImageSource) -> list[str]:
             f"only the first page or frame is taken of {len(whole.paged)} files: "
             f"{_listed(whole.paged)}; to train on the others, save each as a file of its own"
         )
+    if whole.dark:
+        notes.append(
+            f"{len(whole.dark)} of {whole.n_images:,} pictures are nearly black: "
+            f"{_listed(whole.dark)}; if they hold 12 bits, or labels, scale them to the whole range"
+        )
+    if whole.n_repeated:
+        notes.append(
+            f"{whole.n_repeated:,} pictures are the same as another one: where copies are held out "
+            "and trained on, the two say nothing of each other"
+        )
     return notes
 
 

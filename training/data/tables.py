@@ -107,6 +107,8 @@ def read_factor_table(
             f"a table of factors needs one row an image: `{path}` has {len(rows)} rows for "
             f"{n_images} images"
         )
+    if FILE_COLUMN not in header and file_names is not None:
+        _require_no_names(header, rows, file_names, path=path)
     kept = [k for k, name in enumerate(header) if name != FILE_COLUMN]
     if not kept:
         raise DataError(
@@ -130,6 +132,20 @@ def _by_file(rows: Cells, column: int, file_names: Sequence[str], *, path: Path)
             f"`{FILE_COLUMN}` must hold their paths below the folder"
         )
     return [known[name] for name in file_names]
+
+
+def _require_no_names(
+    header: Sequence[str], rows: Cells, file_names: Sequence[str], *, path: Path
+) -> None:
+    """Rows in another order than the images would be taken for those of others."""
+    names = [Path(name) for name in file_names]
+    known = {each.name for each in names} | {each.stem for each in names if _is_word(each.stem)}
+    for column, name in enumerate(header):
+        if any(Path(row[column]).name in known for row in rows):
+            raise DataError(
+                f"a column that names the images is called `{FILE_COLUMN}`: `{path}` names them in "
+                f"`{name}`; rename it, or leave it out where the rows are in the images' order"
+            )
 
 
 def _as_factor(name: str, cells: Sequence[str], *, path: Path) -> NDArray[np.float64]:

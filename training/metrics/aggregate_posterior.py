@@ -72,8 +72,8 @@ def posterior_total_correlation(
     information, largest = float((conditional.sum(axis=1) - joint).mean()), np.log(len(joint))
     is_upper_bound = bool(information > largest - MARGIN)
     order = rng.permuted(np.tile(np.arange(len(kept))[:, None], len(active)), axis=0)
-    shuffled = (np.take_along_axis(part, order, axis=0) for part in (kept, kept_logvar))
-    _, marginal, joint = _log_densities(*shuffled, rng)
+    mixed, mixed_logvar = (np.take_along_axis(part, order, axis=0) for part in (kept, kept_logvar))
+    _, marginal, joint = _log_densities(mixed, mixed_logvar, rng)
     bias, bias_interval = _mean_excess(joint, marginal, rng)
     # Its upper end, as the one shuffle is as noisy as the estimate.
     low = min(0.0, interval[0]) if is_upper_bound else interval[0] - max(bias_interval[1], 0.0)

@@ -193,6 +193,25 @@ def test_transparency_lies_on_the_ground_that_the_service_gives_it(tmp_path: Pat
     np.testing.assert_allclose(source.images(torch.tensor([3])).numpy(), seen / 255, atol=1e-6)
 
 
+def test_dark_pictures_among_others_are_named(folder: Path) -> None:
+    Image.fromarray(np.eye(16, dtype=np.uint16) * 4095).save(folder / "k.png")  # 12 bits in 16
+    (note,) = notes_on(opened(folder))
+    assert note.startswith("1 of 7 pictures are nearly black: k.png; if they hold 12 bits")
+
+
+def test_copies_of_a_picture_are_counted(folder: Path) -> None:
+    for copy in ("k.png", "l.png"):
+        (folder / copy).write_bytes((folder / "a.png").read_bytes())
+    (note,) = notes_on(opened(folder))
+    assert note.startswith("2 pictures are the same as another one: where copies are held out")
+
+
+def test_folder_of_other_files_says_what_it_has(tmp_path: Path) -> None:
+    (tmp_path / "scan.dcm").write_bytes(b"DICM")
+    with pytest.raises(DataError, match=r"it has files that end in \.dcm: convert them"):
+        opened(tmp_path)
+
+
 @pytest.mark.parametrize("suffix", ["tif", "gif"])
 def test_further_pages_are_left_out_in_words(folder: Path, suffix: str) -> None:
     pages = [Image.new("L", (16, 16), level) for level in (200, 100)]

@@ -159,6 +159,20 @@ def test_factors_of_images_are_read_beside_them(digits: Path) -> None:
     assert factors.values_at(torch.tensor([3])).tolist() == [[0.9, 0]]
 
 
+def test_factors_of_a_folder_whose_column_of_names_is_called_otherwise_are_refused(
+    tmp_path: Path,
+) -> None:
+    table = tmp_path / "factors.csv"
+    names = ["scan_1.png", "scan_2.png"]
+    for rows in ("image,age\nscan_2.png,3\nscan_1.png,4\n", "id,age\nscan_2,3\nscan_1,4\n"):
+        table.write_text(rows)
+        with pytest.raises(DataError, match=r"a column that names the images is called `file`"):
+            read_factor_table(table, n_images=2, file_names=names)
+    table.write_text("age\n3\n4\n")
+    found = read_factor_table(table, n_images=2, file_names=["1.png", "3.png"])
+    assert found.factor_names == ("age",)
+
+
 def test_factors_need_a_row_an_image(digits: Path) -> None:
     with pytest.raises(DataError, match="has 1 rows for 4 images"):
         with_factors(digits, "angle\n1\n")
