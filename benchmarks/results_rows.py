@@ -27,8 +27,9 @@ class Row:
 
 
 OVAL, SPRITES = "Oval-dSprites", "dSprites, three shapes"
-COLOR, CLOCKS = "Color-Oval-dSprites", "clock faces"
-RECIPE = "Color-Oval-dSprites, by the settings of a run without a configuration"
+COLOR, CLOCKS, ROOM = "Color-Oval-dSprites", "clock faces", "ray-cast room"
+BY_RECIPE = "by the settings of a run without a configuration"
+OVAL_RECIPE, COLOR_RECIPE, ROOM_RECIPE = (f"{data}, {BY_RECIPE}" for data in (OVAL, COLOR, ROOM))
 ROWS = (
     Row("oval-dsprites", "RF-VAE", OVAL, 3),
     Row("oval-factor-vae", "FactorVAE", OVAL, 3),
@@ -43,7 +44,9 @@ ROWS = (
     Row("dsprites", "RF-VAE", SPRITES, 2),
     Row("dsprites-factor-vae", "FactorVAE", SPRITES),
     Row("color-oval-dsprites", "RF-VAE", COLOR),
-    Row("color-oval-dsprites-recipe", "RF-VAE", RECIPE, 2),
+    Row("oval-dsprites-recipe", "RF-VAE", OVAL_RECIPE, 3),
+    Row("color-oval-dsprites-recipe", "RF-VAE", COLOR_RECIPE, 3),
+    Row("scenes-3d-recipe", "RF-VAE", ROOM_RECIPE),
     Row("clock-faces", "RF-VAE", CLOCKS),
 )
 

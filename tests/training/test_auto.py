@@ -170,6 +170,33 @@ def test_choose_config_reads_a_table(tmp_path: Path) -> None:
     assert choose_config(path, {}).config.data.name == "vectors"
 
 
+@pytest.mark.parametrize("steps", [500, 500.0, "500"])
+def test_choose_config_stretches_its_schedules_to_the_steps_however_written(
+    make_folder: MakeFolder, steps: object
+) -> None:
+    config = choose_config(make_folder([(32, 32)]), {"run": {"steps": steps}}).config
+    assert config.run.steps == 500
+    assert config.relevance.frozen_steps < 500
+
+
+def test_choose_config_says_that_the_form_is_not_kept(make_folder: MakeFolder) -> None:
+    lines = choose_config(make_folder([(20, 60), (60, 30)]), {}).lines
+    assert "their height is 0.33 to 2 times their width, and they become square: pad" in lines[1]
+
+
+def test_choose_config_of_square_images_has_nothing_to_say_of_form(
+    make_folder: MakeFolder,
+) -> None:
+    assert not any("height" in line for line in choose_config(make_folder([(40, 40)]), {}).lines)
+
+
+def test_choose_config_says_why_no_picture_can_be_read(tmp_path: Path) -> None:
+    for name in "ab":
+        Image.fromarray(np.full((20, 20), 99.5, np.float32)).save(tmp_path / f"{name}.tif")
+    with pytest.raises(DataError, match=r"such as `a.tif`: its values are 99.5 to 99.5: scale"):
+        choose_config(tmp_path, {})
+
+
 def test_choose_config_says_that_nothing_is_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"--data must name a folder of images or a file: .*none"):
         choose_config(tmp_path / "none", {})
@@ -212,10 +239,13 @@ def test_recipe_is_the_same_shape_at_any_length() -> None:
             assert values[0] == pytest.approx(values[1], rel=0.05, abs=0.1)
 
 
-def test_recipe_is_what_a_row_of_the_results_shows() -> None:
-    row = load_config(ROOT / "training/configs/color-oval-dsprites-recipe.toml")
-    tables = recipe(steps=STEPS, image_shape=(3, 64, 64))
-    tables["data"] = {"name": "color-oval-dsprites", "size": 64}
+@pytest.mark.parametrize(
+    ("data", "channels"), [("color-oval-dsprites", 3), ("oval-dsprites", 1), ("scenes-3d", 3)]
+)
+def test_recipe_is_what_rows_of_the_results_show(data: str, channels: int) -> None:
+    row = load_config(ROOT / f"training/configs/{data}-recipe.toml")
+    tables = recipe(steps=STEPS, image_shape=(channels, 64, 64))
+    tables["data"] = {"name": data, "size": 64}
     tables["run"] |= {"seed": 1, "threads": 1}
 
     assert parse_config(tables, origin="the recipe") == row
