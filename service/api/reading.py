@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from service.api.call import Call
 from service.api.multipart import read_parts
 from service.api.negotiation import JSON, NPY
-from service.api.parameters import Dims
+from service.api.parameters import Dims, shorten
 from service.api.row_schemas import ROWS_BODIES
 from service.api.schemas import (
     Body,
@@ -86,7 +86,7 @@ class _Reader(NamedTuple):
         parts = read_parts(body, content_type, max_parts=self.settings.max_rows)
         others = sorted({name for name, _ in parts if name != "images"})
         if others or not parts:
-            got = ", ".join(f"`{name[:40]}`" for name in others) or "none"
+            got = ", ".join(f"`{shorten(name, 40)}`" for name in others) or "none"
             raise InvalidValue(f"multipart parts must be named `images`; got {got}")
         return Inputs(self._decode([content for _, content in parts]))
 

@@ -157,6 +157,15 @@ IMAGES = {
         "multipart parts must be named `images`; got `picture`",
         request={"files": [("picture", ("a.png", GOOD, "image/png"))]},
     ),
+    "multipart of a name in two lines": Case(
+        422,
+        "invalid-value",
+        'multipart parts must be named `images`; got `two "lines"`',
+        request=raw(
+            b'--x\r\nContent-Disposition: form-data; name=two\n"lines"\r\n\r\n1\r\n--x--\r\n',
+            "multipart/form-data; boundary=x",
+        ),
+    ),
     "multipart without boundary": Case(
         400,
         "malformed-input",

@@ -70,5 +70,5 @@ def test_ray_says_which_image_is_damaged_in_one_line(
     (scans / "a.png").write_bytes(as_file(pictures[0]))
     (scans / "b.png").write_bytes(b"nothing")
 
-    with pytest.raises(ServiceError, match=r"^`b\.png`: the body must be .*, or pass --skip-da"):
+    with pytest.raises(ServiceError, match=r"^`b\.png`: an image must be .*, or pass --skip-da"):
         encode_all(BulkOptions(scans, tmp_path / "t.csv"), settings, on_ray=True)

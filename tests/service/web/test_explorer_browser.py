@@ -148,16 +148,17 @@ def test_page_moves_a_dimension_by_keys_and_the_address_brings_it_back(open_page
     _slider(page, "x position").focus()
     page.keyboard.press("End")
     page.keyboard.press("ArrowLeft")
+    page.wait_for_url("**,2.7885,*")  # comes later than the first frame that shows the move
     _settled(page)
     moved = _pixels(page)
     assert moved != before
     expect(page.locator(".value").first).to_have_text("2.79")
-    page.wait_for_url("**,2.7885,*")
     again = open_page(f"#{page.url.split('#')[1]}")
     _settled(again)
     assert _pixels(again) == moved
 
     page.keyboard.press("Delete")
+    page.wait_for_url(lambda url: ",2.7885," not in url)
     _settled(page)
     assert _pixels(page) == before
 
