@@ -132,7 +132,7 @@ def test_grids_of_rows_have_numbers_for_frames(served: Served) -> None:
     assert np.array(grid["rows"][0]["frames"]).shape == (3, 4)
     assert grid["frame_columns"] == list(COLUMNS)
     rebuilt = served.ask("/reconstruct", {"rows": [_row()]})
-    assert rebuilt["rows"][0]["name"] == "row 1"
+    assert rebuilt["rows"][0]["name"] == "row 0"
     np.testing.assert_allclose(rebuilt["rows"][0]["frames"][0], _row(), rtol=1e-6)
     walk = served.ask("/interpolate?steps=5", two)
     assert np.array(walk["rows"][0]["frames"]).shape == (5, 4)
@@ -164,8 +164,8 @@ def test_traverse_without_a_row_starts_at_the_mean_and_gives_npy(served: Served)
             [dict.fromkeys(["hight", *COLUMNS[1:]], 1)],
             "missing `height`; did you mean it by",
         ),
-        ([], "field `rows`: list should have at least 1 item"),
-        ("rows", "field `rows`: input should be a valid array; got `rows`"),
+        ([], "field `rows`: must hold 1 or more; got 0"),
+        ("rows", "field `rows`: must be a list; got `rows`"),
     ],
 )
 def test_wrong_rows_are_refused_by_row_and_column(served: Served, rows: Any, text: str) -> None:
@@ -190,7 +190,10 @@ def test_a_picture_sent_to_a_model_of_rows_is_refused(served: Served) -> None:
     assert status == 415
     assert detail.startswith("model `people` takes rows of 4 numbers and no images: `Content-Type`")
     status, detail = served.refusal("/encode", {"images": ["aGVsbG8="]})
-    assert (status, detail.split(";")[0]) == (422, "field must be one of `rows`")
+    assert (status, detail.split(";")[0]) == (
+        422,
+        "field must be one of `rows`, `dims`, `top_k`, `threshold`",
+    )
 
 
 @pytest.mark.parametrize("path", ["/decode", "/traverse"])
@@ -205,7 +208,7 @@ def test_rows_sent_to_a_model_of_images_are_refused(served: Served) -> None:
     assert (status, detail.split(";")[1]) == (422, " got `rows`")
     status, detail = served.refusal("/encode?model=tiny", _npy(np.zeros((1, 4))), kind=NPY)
     assert status == 422
-    assert "the array must be uint8, or float32 in [0, 1]" in detail
+    assert "the array must be uint8 in 0 … 255, or float32 in [0, 1]" in detail
 
 
 def test_models_and_openapi_describe_rows(served: Served) -> None:
@@ -217,7 +220,9 @@ def test_models_and_openapi_describe_rows(served: Served) -> None:
     paths = json.loads(subprocess.check_output(fetch, timeout=60))["paths"]
     body = paths["/encode"]["post"]["requestBody"]["content"][JSON]["schema"]
     assert body == {
-        "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("ImagesBody", "RowsBody")]
+        "anyOf": [
+            {"$ref": f"#/components/schemas/{name}"} for name in ("EncodeBody", "EncodeRowsBody")
+        ]
     }
 
 
