@@ -17,6 +17,8 @@ MAX_PIXELS = 64_000_000
 DRAFT_FACTOR = 4
 SIXTEEN_BITS = 0xFFFF
 BLACK, WHITE = 0, 255
+# What Pillow raises on a file that it cannot read.
+UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
 Bytes = NDArray[np.uint8]
 
 
@@ -35,12 +37,7 @@ def open_picture(content: bytes, *, wanted: int | None = None, ground: int = WHI
         warnings.simplefilter("ignore")  # The size is checked here; damaged EXIF turns nothing.
         try:
             image = _decoded(content, wanted)
-        except (
-            UnidentifiedImageError,
-            OSError,
-            SyntaxError,
-            Image.DecompressionBombError,
-        ) as error:
+        except UNREADABLE as error:
             reason = "no image that can be read" if "identify" in str(error) else str(error)
             raise ValueError(reason) from error
         upright = ImageOps.exif_transpose(image)
@@ -83,7 +80,7 @@ def has_pages(content: bytes) -> bool:
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(content), formats=PAGED)
             return bool(getattr(image, "is_animated", False))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
+    except UNREADABLE:
         return False
 
 
