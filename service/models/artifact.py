@@ -108,28 +108,25 @@ def decoded_errors(
     return np.asarray(beyond)
 
 
-def require_plain_file(path: Path) -> None:
-    """Refuse what reading might wait for, or never come to the end of.
-
-    Raises:
-        ArtifactError: it is a folder, a device, or a pipe.
-        OSError: it is missing, or may not be looked at.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ArtifactError(f"`{path}` must be a plain file; copy the whole folder again")
-
-
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _size_of_plain_file(path: Path) -> int:
+    """In bytes; refuses what reading might wait for, or never come to the end of."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ArtifactError(f"`{path}` must be a plain file; copy the whole folder again")
+    return found.st_size
+
+
 def _read_manifest(folder: Path, path: Path) -> bytes:
     if not folder.is_dir():
         raise ArtifactError(f"model folder `{folder}` does not exist; check the repository's path")
     try:
-        require_plain_file(path)
+        _size_of_plain_file(path)
         with path.open("rb") as file:
             raw = file.read(MANIFEST_MAX_BYTES + 1)
     except FileNotFoundError:
@@ -162,8 +159,7 @@ def _check_format_version(path: Path, document: object) -> None:
 
 def _verify_file(path: Path, entry: FileEntry) -> None:
     try:
-        require_plain_file(path)
-        size_bytes = path.stat().st_size
+        size_bytes = _size_of_plain_file(path)
         if size_bytes != entry.size_bytes:
             raise ArtifactError(
                 f"`{path}` must have {entry.size_bytes} bytes as the manifest says; "

@@ -17,6 +17,16 @@ from service.models.manifest import GOLDEN
 
 MAX_ARRAY_BYTES = 256 * 1024 * 1024
 TYPES = {"|u1": "uint8", "<f4": "float32"}
+UNREADABLE = (
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,  # encrypted, or packed in another way
+    ServiceError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -49,12 +59,11 @@ def load_golden(folder: Path) -> Golden:
         _require_samples(golden)
     except FileNotFoundError:
         raise ArtifactError(f"`{path}` does not exist; export the model again") from None
-    except ServiceError as error:
-        raise _not_golden(path, names, error.detail) from None
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
-        raise _not_golden(path, names, " ".join(str(error).split())) from None
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise _not_golden(path, names, str(error)) from None
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())
+        raise ArtifactError(
+            f"`{path}` must hold the arrays {', '.join(names)}: {reason}; export the model again"
+        ) from None
     return golden
 
 
@@ -70,9 +79,3 @@ def _require_samples(golden: Golden) -> None:
     encoded, decoded = counts[:3], counts[3:]
     if not all(counts) or len(set(encoded)) > 1 or len(set(decoded)) > 1:
         raise ValueError(f"each needs as many rows as its partners, and one or more; got {counts}")
-
-
-def _not_golden(path: Path, names: list[str], reason: str) -> ArtifactError:
-    return ArtifactError(
-        f"`{path}` must hold the arrays {', '.join(names)}: {reason}; export the model again"
-    )
