@@ -23,7 +23,7 @@ async def decode(call: Call) -> Response:
     query = call.query(DecodeQuery)
     model = call.model(query)
     kind = negotiate_samples(call, model, IMAGE_TYPES)
-    z = await read_latents(call, model, query.dims)
+    z = await read_latents(call, model, query)
     images = await call.service.plane.decode(model, z, call.record)
     return await images_answer(call, model, images, kind)
 

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from service.api.call import Call
 from service.api.multipart import read_parts
 from service.api.negotiation import JSON, NPY
-from service.api.parameters import Dims, shorten
+from service.api.parameters import DecodeQuery, merge, shorten
 from service.api.row_schemas import ROWS_BODIES
 from service.api.schemas import (
     Body,
@@ -42,6 +42,7 @@ MULTIPART: Final = "multipart/form-data"
 IMAGE_FORMS: Final = (*RAW_IMAGES, MULTIPART, JSON, NPY)
 LATENT_FORMS: Final = (JSON, NPY)
 ROW_FORMS: Final = (JSON, NPY)
+NO_QUERY: Final = DecodeQuery()
 # Above these a change of thread costs less than the work would block the event loop.
 LARGE_BYTES: Final = 16 * 1024
 LARGE_ARRAY_BYTES: Final = 512 * 1024  # arrays are hardly more than looked at
@@ -65,14 +66,14 @@ class Inputs(NamedTuple):
 class _Reader(NamedTuple):
     """How to read the bodies of one route: the model's needs, the limits, the JSON it takes.
 
-    `dims` are those that the query says of latents.
+    `query` may say which dimensions rows of latents give.
     """
 
     manifest: Manifest
     space: LatentSpace
     settings: Settings
     schema: type[Body]
-    dims: Dims | None = None
+    query: DecodeQuery = NO_QUERY
 
     @property
     def spec(self) -> ImageSpec:
@@ -122,7 +123,7 @@ class _Reader(NamedTuple):
 
     def latent_npy(self, body: bytes) -> Inputs:
         rows = npy.read_latents(body, max_rows=self.settings.max_rows)
-        return Inputs(latents=complete_latents(self.space, rows, dims=self.dims))
+        return Inputs(latents=complete_latents(self.space, rows, dims=self.query.dims))
 
     def any_npy(self, body: bytes) -> Inputs:
         """Two dimensions of fractions are rows of latents, all else is images."""
@@ -133,10 +134,7 @@ class _Reader(NamedTuple):
     def _complete(self, parsed: DecodeBody | SweepBody) -> Floats:
         assert parsed.latents is not None
         self._check_rows(len(parsed.latents))
-        dims = parsed.dims if isinstance(parsed, DecodeBody) else None
-        if dims is not None and self.dims is not None:
-            raise InvalidValue("`dims` must stand in the query or in the body; got it in both")
-        dims = self.dims if dims is None else dims
+        dims = merge(self.query, parsed).dims if isinstance(parsed, DecodeBody) else None
         return complete_latents(self.space, parsed.latents, dims=dims)
 
     def _decode(self, files: list[bytes]) -> DecodedImages:
@@ -182,9 +180,9 @@ async def read_start(call: Call, model: ServedModel) -> Inputs:
     return inputs
 
 
-async def read_latents(call: Call, model: ServedModel, dims: Dims | None) -> Floats:
-    """Rows of latents, completed: float32 (n, latent_dim); `dims` as the query has it."""
-    inputs = await _read(call, model, DecodeBody, LATENT_FORMS, dims)
+async def read_latents(call: Call, model: ServedModel, query: DecodeQuery) -> Floats:
+    """Rows of latents, completed: float32 (n, latent_dim)."""
+    inputs = await _read(call, model, DecodeBody, LATENT_FORMS, query)
     if inputs.latents is None:
         raise MalformedInput("the body must hold latents; got nothing; send JSON or npy")
     return inputs.latents
@@ -195,7 +193,7 @@ async def _read(
     model: ServedModel,
     schema: type[Body],
     forms: tuple[str, ...],
-    dims: Dims | None = None,
+    query: DecodeQuery = NO_QUERY,
 ) -> Inputs:
     content_type = call.record.headers.get(b"content-type")
     if model.manifest.vector is not None:
@@ -207,7 +205,7 @@ async def _read(
     body = await call.read_body()
     if form is None and not body:
         return Inputs()
-    reader = _Reader(model.manifest, model.space, call.service.settings, schema, dims)
+    reader = _Reader(model.manifest, model.space, call.service.settings, schema, query)
     started_s = time.monotonic()
     if form is None:
         raise _unsupported("none", forms)
