@@ -37,9 +37,6 @@ class Likelihood:
     column_scale: npt.NDArray[np.float64] | None = None
 
 
-BERNOULLI = Likelihood("bernoulli")
-
-
 def elbo(
     images: Samples, decoded: Floats, *, mu: Floats, logvar: Floats, likelihood: Likelihood
 ) -> npt.NDArray[np.float64]:

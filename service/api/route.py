@@ -48,7 +48,7 @@ class LeanRoute(APIRoute):
         )
         guarded = operation in INFERENCE_OPERATIONS and method == "POST"
         self.operation = operation
-        run = _guarded(handler, service.settings) if guarded else _plain(handler)
+        run = _guarded(handler, service.settings) if guarded else handler
         self.app = _serve(run, operation, service)
 
 
@@ -60,10 +60,6 @@ def _serve(run: Handler, operation: str, service: Service) -> ASGIApp:
         await response(scope, receive, send)
 
     return app
-
-
-def _plain(handler: Handler) -> Handler:
-    return handler
 
 
 def _guarded(handler: Handler, settings: Settings) -> Handler:

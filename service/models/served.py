@@ -18,7 +18,7 @@ from service.latent import LatentSpace
 from service.models.artifact import Manifest, load_golden, load_manifest, verify_files
 from service.models.repository import FoundVersion, Verified
 from service.models.signature import Signatures
-from service.runtime.engine import TOLERANCE, Engine, SelfTest
+from service.runtime.engine import Engine, SelfTest
 from service.runtime.sessions import CPU
 from service.runtime.threads import Device
 
@@ -35,8 +35,6 @@ class LoadOptions:
             a single client is answered a fifth sooner by it.
         inline_s: fewer of them if they take more of the processor than this through both graphs,
             since the loop does nothing else meanwhile.
-        tolerance: largest absolute error of the self-test; a reduced precision is allowed what
-            its manifest says.
         cache_folder: where TensorRT keeps its engines.
         cuda_graphs: whether batches on CUDA are replayed from captured graphs.
         observer: told about batches and refusals.
@@ -50,7 +48,6 @@ class LoadOptions:
     batching: BatchPolicy = field(default_factory=BatchPolicy)
     inline_rows: int = 1
     inline_s: float = 0.003
-    tolerance: float = TOLERANCE
     cache_folder: Path | None = None
     cuda_graphs: bool = False
     observer: Observer | None = None
@@ -123,7 +120,7 @@ def load_model(found: FoundVersion, options: LoadOptions) -> ServedModel:
         spinning="off",
         budget=engine.plan.reason,
     )
-    self_test = engine.self_test(load_golden(found.folder), tolerance=options.tolerance)
+    self_test = engine.self_test(load_golden(found.folder))
     policy = policy_for(engine, options)
     engine.warm_up(_warm_up_sizes(policy))
     engine.warm_lanes(policy.max_batch_rows)

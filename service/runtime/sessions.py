@@ -40,7 +40,6 @@ class SessionOptions:
 
     Args:
         threads: inside one run. With 1 the calling thread does the work and there is no pool.
-        spin: whether idle threads of the pool burn a core to start sooner; only for `threads` > 1.
         cache_folder: where TensorRT keeps built engines; None builds them at each start.
         profile: smallest, usual and largest input of each graph, for TensorRT.
         cuda_graph: whether the session captures its first run and replays it from then on; its
@@ -49,7 +48,6 @@ class SessionOptions:
 
     device: Device = "cpu"
     threads: int = 1
-    spin: bool = False
     cache_folder: Path | None = None
     profile: ProfileShapes | None = None
     cuda_graph: bool = False
@@ -99,9 +97,8 @@ def _ort_options(options: SessionOptions) -> ort.SessionOptions:
     # A memory plan for each of 32 batch sizes costs 24 MB with the bundled model, and no run is
     # slower without; a GPU has a few fixed sizes. A capture must find no allocation to record.
     chosen.enable_mem_pattern = options.device != "cpu" and not options.cuda_graph
-    spin = "1" if options.spin else "0"
-    chosen.add_session_config_entry("session.intra_op.allow_spinning", spin)
-    chosen.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    for pool in ("intra", "inter"):  # idle threads that spin burn a core to start sooner
+        chosen.add_session_config_entry(f"session.{pool}_op.allow_spinning", "0")
     chosen.add_session_config_entry(RECORD, "0" if options.device == "cpu" else "1")
     if options.device == "cpu":
         share_arena(chosen)

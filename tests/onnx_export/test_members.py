@@ -18,6 +18,7 @@ from service.dataplane import likelihood_of
 from service.elbo import elbo
 from service.models.repository import scan
 from service.models.served import LoadOptions, load_model
+from service.runtime.engine import TOLERANCE
 from tests.service.process import run as service_command
 from training import evidence as evidence_module
 from training import report as report_module
@@ -111,7 +112,7 @@ def test_reduced_precision_is_loaded_with_the_tolerance_of_its_manifest(
     folder = export_run(run, request).folder
     model = load_model(scan([tmp_path / "models"])[0], LoadOptions(device="cpu", lanes=1))
     errors = (model.self_test.mu, model.self_test.logvar, model.self_test.image)
-    assert LoadOptions().tolerance < max(errors) <= model.manifest.parity.tolerance
+    assert TOLERANCE < max(errors) <= model.manifest.parity.tolerance
     done = service_command("check", str(folder))
     assert done.returncode == 0, done.stderr
     assert "self-test  ok" in done.stdout

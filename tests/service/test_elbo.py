@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from service.elbo import BERNOULLI, Likelihood, elbo, reconstruction_loss
+from service.elbo import Likelihood, elbo, reconstruction_loss
+
+BERNOULLI = Likelihood("bernoulli")
 
 
 def _images(*levels: int) -> np.ndarray:

@@ -100,7 +100,6 @@ def test_warm_up_runs_every_size_and_takes_time(folder: Path) -> None:
 def test_self_test_passes_on_the_golden_samples(folder: Path) -> None:
     result = _load(folder).self_test(load_golden(folder))
     assert max(result.mu, result.logvar, result.image) < 1e-5
-    assert result.seconds > 0
 
 
 @pytest.mark.parametrize(("name", "output"), [("mu", "mu"), ("decoded", "image")])

@@ -66,12 +66,12 @@ def test_open_session_uses_one_quiet_thread_by_default(encoder: Path, install: I
     assert fake.preloaded == 0
 
 
-def test_open_session_spins_only_when_asked(encoder: Path, install: Install) -> None:
+def test_open_session_takes_threads_that_do_not_spin(encoder: Path, install: Install) -> None:
     fake = install(available=[CPU], starts=[CPU])
-    open_session(encoder, threads=4, spin=True)
+    open_session(encoder, threads=4)
     options = fake.asked[0]["options"]
     assert options.intra_op_num_threads == 4
-    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
 @pytest.mark.parametrize(
