@@ -6,7 +6,6 @@ from training.data.ground_truth import GroundTruth
 from training.data.opening import (
     held_out_part,
     notes_on,
-    open_held_out,
     open_images,
     require_enough,
 )
@@ -20,7 +19,6 @@ __all__ = [
     "ImageSource",
     "held_out_part",
     "notes_on",
-    "open_held_out",
     "open_images",
     "require_enough",
 ]

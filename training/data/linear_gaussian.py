@@ -7,7 +7,6 @@ dimensions must find three of them relevant.
 """
 
 import hashlib
-import math
 
 import numpy as np
 import torch
@@ -49,8 +48,3 @@ class LinearGaussian:
         if self._rows.device != indices.device:
             self._rows = self._rows.to(indices.device)
         return self._rows[indices]
-
-
-def information_nats() -> tuple[float, ...]:
-    """What a row tells about each factor."""
-    return tuple(0.5 * math.log(1 + (length / NOISE) ** 2) for length in LENGTHS)

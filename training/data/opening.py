@@ -56,17 +56,8 @@ def require_enough(source: ImageSource, config: DataConfig) -> None:
         )
 
 
-def open_held_out(config: DataConfig) -> ImageSource | None:
-    """The images that training never sees, or None if there are none.
-
-    Raises:
-        DataError: As `open_images`.
-    """
-    return held_out_part(open_images(config), config) if config.holdout else None
-
-
 def held_out_part(source: ImageSource, config: DataConfig) -> ImageSource | None:
-    """What `source`, opened from `config`, holds out; nothing is read again."""
+    """What `source`, opened from `config`, holds out, or None; nothing is read again."""
     if not isinstance(source, Part):
         return None
     whole = source.whole

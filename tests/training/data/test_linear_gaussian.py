@@ -6,7 +6,7 @@ import torch
 
 from training.config import DataConfig
 from training.data import open_images
-from training.data.linear_gaussian import LENGTHS, NOISE, information_nats
+from training.data.linear_gaussian import LENGTHS, NOISE
 
 
 def test_rows_have_three_strong_directions_and_noise_in_the_rest() -> None:
@@ -27,7 +27,3 @@ def test_factors_are_the_directions_of_the_rows() -> None:
     _, _, axes = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
     table = np.corrcoef((rows @ axes[:3].T).T.numpy(), z.T.numpy())[:3, 3:]
     assert np.abs(np.diag(table)) == pytest.approx([1, 1, 1], abs=0.02)
-
-
-def test_information_is_that_of_probabilistic_pca() -> None:
-    assert information_nats()[0] == pytest.approx(0.5 * np.log(1 + 225))

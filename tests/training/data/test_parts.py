@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.config import DataConfig
-from training.data import open_held_out, open_images
+from training.data import held_out_part, open_images
 from training.data.parts import split_indices
 
 
@@ -40,7 +40,8 @@ def config(tmp_path: Path) -> DataConfig:
 
 
 def test_training_and_held_out_images_are_apart(config: DataConfig) -> None:
-    train, held_out = open_images(config), open_held_out(config)
+    train = open_images(config)
+    held_out = held_out_part(train, config)
     assert held_out is not None
     assert (train.n_images, held_out.n_images) == (30, 10)
     assert train.sha256() == held_out.sha256()
@@ -53,7 +54,7 @@ def test_training_and_held_out_images_are_apart(config: DataConfig) -> None:
 
 
 def test_factors_of_a_part_stay_with_their_images(config: DataConfig) -> None:
-    held_out = open_held_out(config)
+    held_out = held_out_part(open_images(config), config)
     assert held_out is not None
     assert held_out.factors is not None
     every = torch.arange(held_out.n_images)
@@ -62,4 +63,4 @@ def test_factors_of_a_part_stay_with_their_images(config: DataConfig) -> None:
 
 
 def test_nothing_is_held_out_by_default() -> None:
-    assert open_held_out(DataConfig()) is None
+    assert held_out_part(open_images(DataConfig()), DataConfig()) is None
