@@ -86,14 +86,14 @@ def measure(
     ]
 
 
-def require_parity(deviations: Sequence[Deviation], tolerance: float = TOLERANCE) -> None:
+def require_parity(deviations: Sequence[Deviation]) -> None:
     """Let pass what agrees.
 
     Raises:
-        ExportError: an output differs by more than `tolerance`; the text says which, in which
+        ExportError: an output differs by more than `TOLERANCE`; the text says which, in which
             batch, and by how much.
     """
-    wrong = [found for found in deviations if not found.max_abs_error <= tolerance]
+    wrong = [found for found in deviations if not found.max_abs_error <= TOLERANCE]
     if not wrong:
         return
     places = "\n".join(
@@ -102,7 +102,7 @@ def require_parity(deviations: Sequence[Deviation], tolerance: float = TOLERANCE
         for found in wrong
     )
     raise ExportError(
-        f"torch and ONNX Runtime must agree within {tolerance:g}: nothing was written, the largest "
+        f"torch and ONNX Runtime must agree within {TOLERANCE:g}: nothing was written, the largest "
         f"differences are\n{places}"
     )
 
