@@ -9,15 +9,15 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.api import oip_schemas, row_schemas, schemas
-from service.api.negotiation import GIF, JSON, NPY, PNG, WEBP
+from service.api.negotiation import GIF, JSON, NPY
 from service.api.parameters import ModelQuery
 from service.api.problems import PROBLEM_JSON
+from service.api.reading import MULTIPART, RAW_IMAGES
+from service.api.rendering import GRID_TYPES
 
 Content = dict[str, dict[str, Any]]
 BINARY: Final = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
 FILE: Final = {"type": "string", "format": "binary"}  # `/docs` offers a file chooser for it
-RAW_IMAGES: Final = (PNG, "image/jpeg", WEBP, "image/bmp")
-GRID_TYPES: Final = (PNG, GIF, WEBP, NPY, JSON)
 
 _MODELS: Final[tuple[type[BaseModel], ...]] = (
     schemas.ImagesBody,
@@ -69,7 +69,7 @@ def image_content(body: type[schemas.Body], *, single: bool = True) -> Content:
     """All the forms in which images come in, or rows for a model of rows (JSON and npy)."""
     form = {"type": "object", "properties": {"images": {"type": "array", "items": FILE}}}
     several: Content = {
-        "multipart/form-data": {"schema": form | {"required": ["images"]}},
+        MULTIPART: {"schema": form | {"required": ["images"]}},
         JSON: either(body, row_schemas.ROWS_BODIES[body]),
         NPY: BINARY,
     }

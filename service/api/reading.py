@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from service.api.call import Call
 from service.api.multipart import read_parts
-from service.api.negotiation import JSON, NPY
+from service.api.negotiation import JSON, NPY, PNG, WEBP
 from service.api.parameters import DecodeQuery, merge, shorten
 from service.api.row_schemas import ROWS_BODIES
 from service.api.schemas import (
@@ -37,7 +37,7 @@ from service.models.artifact import ImageSpec, Manifest
 from service.models.served import ServedModel
 from service.settings import Settings
 
-RAW_IMAGES: Final = ("image/png", "image/jpeg", "image/webp", "image/bmp")
+RAW_IMAGES: Final = (PNG, "image/jpeg", WEBP, "image/bmp")
 MULTIPART: Final = "multipart/form-data"
 IMAGE_FORMS: Final = (*RAW_IMAGES, MULTIPART, JSON, NPY)
 LATENT_FORMS: Final = (JSON, NPY)
@@ -203,12 +203,12 @@ async def _read(
     except UnsupportedMediaType as error:
         raise _explain(error, model.manifest) from None
     body = await call.read_body()
-    if form is None and not body:
-        return Inputs()
-    reader = _Reader(model.manifest, model.space, call.service.settings, schema, query)
-    started_s = time.monotonic()
     if form is None:
-        raise _unsupported("none", forms)
+        if body:
+            raise _unsupported("none", forms)
+        return Inputs()
+    started_s = time.monotonic()
+    reader = _Reader(model.manifest, model.space, call.service.settings, schema, query)
     read = _reading(reader, form, content_type or b"")
     amount = _large_amount(body, form, reader)
     if amount:
