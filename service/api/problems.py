@@ -19,7 +19,7 @@ from service.errors import (
     ServiceError,
     Unauthorized,
 )
-from service.observability.logging import log_event
+from service.events import log_event
 from service.observability.record import RequestRecord, record_of
 
 PROBLEM_JSON: Final = "application/problem+json"

@@ -13,8 +13,6 @@ import orjson
 
 from service.events import LOGGER, log_event
 
-__all__ = ["LimitedError", "LogFormat", "RepeatedEvent", "configure_logging", "log_event"]
-
 LogFormat = Literal["auto", "json", "text"]
 # Lines of a busy service are written together: one write each would cost more than its text.
 WRITE_EVERY_S: Final = 0.05

@@ -15,10 +15,10 @@ from multiprocessing.context import ForkProcess
 from typing import Final
 
 from service.errors import ServiceError
+from service.events import log_event
 from service.listening import accept_all, close_without_loss, url_of
 from service.models.registry import Registry
 from service.models.repository import Verified
-from service.observability.logging import log_event
 from service.observability.merging import Snapshot
 from service.processes.follower import ASK_S, Follower, read_counts
 from service.processes.link import (

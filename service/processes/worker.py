@@ -11,9 +11,9 @@ import orjson
 from service.api.call import Service
 from service.app import create_app
 from service.errors import ServiceError
+from service.events import log_event
 from service.models.registry import Registry
 from service.models.repository import Verified
-from service.observability.logging import log_event
 from service.observability.merging import Snapshot
 from service.processes.link import CUT, DRAIN, END, GONE, STARTED
 from service.server import Server
