@@ -11,6 +11,7 @@ from service.api.call import Call, Service
 from service.api.negotiation import JSON
 from service.api.openapi import operation, reference
 from service.api.route import Handler, LeanRoute
+from service.lifecycle import Lifecycle
 from service.observability.merging import merge
 from service.observability.metrics import CONTENT_TYPE
 
@@ -25,9 +26,8 @@ async def startupz(call: Call) -> Response:
     lifecycle = call.service.lifecycle
     if lifecycle.started:
         return json_answer({"status": "started", "reasons": []})
-    failure = lifecycle.failure
-    reason = "the models are being loaded" if failure is None else failure.detail
-    return json_answer({"status": "starting", "reasons": [reason]}, status=503)
+    reasons = [_why_not_started(lifecycle)]
+    return json_answer({"status": "starting", "reasons": reasons}, status=503)
 
 
 async def readyz(call: Call) -> Response:
@@ -87,10 +87,14 @@ def _obstacles(service: Service) -> list[str]:
     if service.lifecycle.draining:
         return ["the service is shutting down"]
     if not service.lifecycle.started:
-        failure = service.lifecycle.failure
-        return ["the models are being loaded" if failure is None else failure.detail]
+        return [_why_not_started(service.lifecycle)]
     reason = service.registry.why_not_ready()
     return [] if reason is None else [reason]
+
+
+def _why_not_started(lifecycle: Lifecycle) -> str:
+    failure = lifecycle.failure
+    return "the models are being loaded" if failure is None else failure.detail
 
 
 def _route(

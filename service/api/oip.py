@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from service.api.answers import Ready, json_answer
 from service.api.call import Call
+from service.api.health import is_ready
 from service.api.oip_reading import Graph, Inference, Operation, read_inference
 from service.api.parameters import shorten
 from service.codecs.oip import Array, Output, TensorSpec, write_answer
@@ -62,9 +63,7 @@ async def server_live(call: Call) -> Response:
 
 async def server_ready(call: Call) -> Response:
     """Says whether requests can be answered now, as `/readyz` does with its reasons."""
-    lifecycle = call.service.lifecycle
-    reason = call.service.registry.why_not_ready()
-    ready = lifecycle.started and not lifecycle.draining and reason is None
+    ready = is_ready(call.service)
     return json_answer({"ready": ready}, status=200 if ready else 503)
 
 
