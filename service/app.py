@@ -187,11 +187,11 @@ def _layers(
     app = app if tracing is None else tracing.layer(app)
     app = RequestId(app, draining=lambda: lifecycle.draining)
     in_flight = InFlight(app)
-    batchers = service.registry
+    models = service.registry.ready_models
     service.metrics.watch(
         in_flight=lambda: in_flight.count,
-        queue_rows=lambda: sum(m.batcher.queue_rows for m in batchers.ready_models()),
-        queue_bytes=lambda: sum(m.batcher.queue_bytes for m in batchers.ready_models()),
+        queue_rows=lambda: sum(model.batcher.queue_rows for model in models()),
+        queue_bytes=lambda: sum(model.batcher.queue_bytes for model in models()),
         reading_wait_s=service.intake.wait_s,
         is_ready=lambda: is_ready(service),
     )
