@@ -36,6 +36,7 @@ from onnx_export.verify import (
     require_parity,
 )
 from service.models.artifact import (
+    MANIFEST,
     FileEntry,
     Manifest,
     Parity,
@@ -44,12 +45,12 @@ from service.models.artifact import (
     sha256_of,
     verify_files,
 )
+from service.models.manifest import GOLDEN
 from service.runtime.engine import Engine as ServiceEngine
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-MANIFEST = "manifest.json"
 PICTURES = {"traversals.png": "traversal.png", "relevance.png": "relevance.png"}
 N_CALIBRATION = 256
 
@@ -101,7 +102,7 @@ def fill_folder(plan: Plan, folder: Path) -> Written:
         reduction, reduced = _reduce(plan, graphs, engine, folder)
         manifest = plan.draft.model_copy(update={"parity": reduced})
     golden = golden_arrays(reference, plan.inputs[-1])
-    (folder / "golden.npz").write_bytes(npz_bytes(golden))
+    (folder / GOLDEN).write_bytes(npz_bytes(golden))
     relevant = [plan.draft.dimensions[dim] for dim in plan.draft.relevant_dims]
     sweeps = measure_sweeps(reference, plan.inputs[-1].images, relevant)
     manifest = _describe(plan, manifest, reduction, sweeps=sweeps, folder=folder)

@@ -34,11 +34,12 @@ from training.config_file import config_sha256
 from training.data.polarity import polarity_of
 from training.data.standardization import Standardization
 from training.likelihood import Gaussian
+from training.location import PATH_KEYS
 from training.networks import VAE
 from training.schedules import is_always_zero
 
-# In the order of the models that have them: BF-VAE-0, -1 and -2.
 QUANTILES = {"1", "5", "25", "50", "75", "95", "99"}  # keys in the report
+# In the order of the models that have them: BF-VAE-0, -1 and -2.
 BAYES_FACTOR_PRIORS = ("variance", "gamma", "gated-gamma")
 
 
@@ -109,7 +110,7 @@ def training_facts(run: TrainedRun) -> TrainingFacts:
 
 def public_config(config: Config) -> Config:
     """The configuration without the folders of the machine it was trained on."""
-    files = {name: getattr(config.data, name) for name in ("path", "factors")}
+    files = {name: getattr(config.data, name) for name in PATH_KEYS}
     names = {name: Path(file.name) for name, file in files.items() if file is not None}
     return config.model_copy(update={"data": config.data.model_copy(update=names)})
 

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from onnx_export.errors import ExportError
+from service.models.manifest import MODEL_NAME
 from service.models.repository import VERSION
-
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def next_version(repository: Path, name: str) -> int:
@@ -29,7 +27,7 @@ def check_target(repository: Path, *, name: str, version: int) -> Path:
     Raises:
         ExportError: the name or version is not allowed, or the version exists.
     """
-    if not NAME_PATTERN.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name):
         raise ExportError(
             "a model name is 1 to 64 letters, digits, `.`, `_` or `-` and starts with a letter or "
             f"digit: got `{name}`; choose one with `--name`"

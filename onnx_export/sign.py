@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_export.errors import ExportError
+from service.models.artifact import MANIFEST
+from service.models.signature import SIGNATURE
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-MANIFEST = "manifest.json"
-SIGNATURE = "manifest.json.sig"
 
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:

@@ -33,6 +33,7 @@ from service.models.signature import Signatures
 
 __all__ = [
     "FORMAT_VERSION",
+    "MANIFEST",
     "REQUIRED_FILES",
     "ArtifactError",
     "Dimension",
