@@ -4,6 +4,7 @@ The exporter's own notes (stack traces, paths, versions) are stripped, so that t
 give the same bytes. A graph that draws random numbers or keeps weights elsewhere is refused.
 """
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,8 +52,7 @@ def export_graph(
 
 def tidy(model: ModelProto, facts: Mapping[str, str]) -> ModelProto:
     """Strip what differs between machines, add `facts` as metadata, infer shapes, and check."""
-    clean = ModelProto()
-    clean.CopyFrom(model)
+    clean = copy.deepcopy(model)
     _strip(clean)
     onnx.helper.set_model_props(clean, dict(sorted(facts.items())))
     check_portable(clean)

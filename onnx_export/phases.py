@@ -9,6 +9,7 @@ sum. The phases are put together with channels last, where that is a copy of who
 `DepthToSpace`, which moves single numbers, loses what the convolutions win.
 """
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ def split_transposed_convolutions(model: ModelProto) -> ModelProto:
             nodes += _replacement(split, found[id(node)])
         elif id(node) not in absorbed:
             nodes.append(node)
-    kept = [_copy(node) for node in nodes]
+    kept = copy.deepcopy(nodes)  # those taken out of a graph die with it
     del graph.node[:], graph.value_info[:]
     graph.node.extend(kept)
     drop_unused_weights(split)
@@ -161,10 +162,3 @@ def _interleave_nodes(model: ModelProto, layer: _Upsampling, phases: list[str]) 
         step("Reshape", [names["rows"], f"{names['whole']}_shape"], "whole"),
         step("Transpose", [names["whole"]], "nchw", perm=[0, 3, 1, 2]),
     ]
-
-
-def _copy(node: NodeProto) -> NodeProto:
-    """Nodes taken out of a graph die with it."""
-    copied = NodeProto()
-    copied.CopyFrom(node)
-    return copied

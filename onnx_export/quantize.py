@@ -1,5 +1,6 @@
 """Smaller graphs at a known loss: float16 for GPUs, int8 calibrated on training images."""
 
+import copy
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -28,8 +29,7 @@ _CALIBRATION_BATCH = 32
 
 def to_float16(model: ModelProto) -> ModelProto:
     """Compute in half precision; inputs and outputs stay as they are."""
-    half = ModelProto()
-    half.CopyFrom(model)
+    half = copy.deepcopy(model)
     graph = half.graph
     del graph.value_info[:]
     for tensor in graph.initializer:

@@ -1,5 +1,7 @@
 """Exact rewrites that leave less to do at run time."""
 
+import copy
+
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
@@ -14,8 +16,7 @@ def fold_input_scale(model: ModelProto) -> ModelProto:
     conv(image / 255, w) + b = conv(image, w / 255) + b, zero padding included. The graph is
     returned as it is when the first layer is not linear in the scaled image.
     """
-    folded = ModelProto()
-    folded.CopyFrom(model)
+    folded = copy.deepcopy(model)
     graph = folded.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
     for division in graph.node:

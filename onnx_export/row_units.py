@@ -4,6 +4,7 @@ It is added last and stays in float32 where the rest is reduced: half precision 
 column whose offset is large.
 """
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,7 +25,7 @@ def in_row_units(graphs: Graphs, vectors: Standardization) -> Graphs:
         vectors: offset and scale of each column.
     """
     offset, scale = (values.astype(np.float32) for values in (vectors.offset, vectors.scale))
-    encoder, decoder = (_copy(graphs[name]) for name in ("encoder", "decoder"))
+    encoder, decoder = (copy.deepcopy(graphs[name]) for name in ("encoder", "decoder"))
     for node in encoder.graph.node:
         node.input[:] = [INSIDE if name == ROW else name for name in node.input]
     before = [
@@ -50,21 +51,8 @@ def _set_nodes(
     offset: NDArray[np.float32],
     scale: NDArray[np.float32],
 ) -> None:
-    kept = [_copied(node) for node in nodes]
+    kept = copy.deepcopy(nodes)  # those taken out of a graph die with it
     del model.graph.node[:], model.graph.value_info[:]
     model.graph.node.extend(kept)
     for name, values in (("column_offset", offset), ("column_scale", scale)):
         model.graph.initializer.append(numpy_helper.from_array(values, name))
-
-
-def _copy(model: ModelProto) -> ModelProto:
-    copied = ModelProto()
-    copied.CopyFrom(model)
-    return copied
-
-
-def _copied(node: NodeProto) -> NodeProto:
-    """Nodes taken out of a graph die with it."""
-    copied = NodeProto()
-    copied.CopyFrom(node)
-    return copied
