@@ -78,7 +78,7 @@ def model_card(
 
 
 def _title(manifest: Manifest) -> str:
-    names = ", ".join(manifest.dimensions[dim].name for dim in manifest.relevant_dims)
+    names = ", ".join(dim.name for dim in manifest.relevant)
     return (
         f"# {manifest.name}, version {manifest.version}\n\n"
         f"Encodes and decodes {_samples(manifest)}. Objective: "
@@ -163,8 +163,6 @@ def _scale(manifest: Manifest) -> str:
 
 
 def _factors(manifest: Manifest) -> str:
-    order = [*manifest.relevant_dims]
-    order += [dim.dim for dim in manifest.dimensions if dim.dim not in order]
     header = (
         "dim",
         "name",
@@ -174,7 +172,7 @@ def _factors(manifest: Manifest) -> str:
         "mu 1 % … 99 %",
         "sensitivity",
     )
-    rows = [_factor_row(manifest.dimensions[dim]) for dim in order]
+    rows = [_factor_row(dim) for dim in manifest.relevant_first]
     words = _words(manifest)
     return (
         f"## What it found\n\n{_changes(manifest)}{table(header, rows)}\n\n"
@@ -185,8 +183,8 @@ def _factors(manifest: Manifest) -> str:
 
 def _changes(manifest: Manifest) -> str:
     """What each relevant dimension does, in the words of the report."""
-    relevant = [manifest.dimensions[dim] for dim in manifest.relevant_dims]
-    lines = [f"- **{dim.name}**: {', '.join(dim.changes)}" for dim in relevant if dim.changes]
+    found = [dim for dim in manifest.relevant if dim.changes]
+    lines = [f"- **{dim.name}**: {', '.join(dim.changes)}" for dim in found]
     if not lines:
         return ""
     return "From the low to the high end of its sweep, as measured:\n\n" + "\n".join(lines) + "\n\n"

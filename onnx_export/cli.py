@@ -108,7 +108,7 @@ def _summarize(exported: Exported) -> None:
     for warning in exported.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     table = Table("dim", "name", "relevance", "KL, nats", "mu 1 %", "mu 99 %")
-    for dim in (manifest.dimensions[index] for index in manifest.relevant_dims):
+    for dim in manifest.relevant:
         ends = (dim.mu_quantiles.p1, dim.mu_quantiles.p99)
         figures = (dim.relevance, dim.mean_kl, *ends)
         table.add_row(str(dim.dim), escape(dim.name), *(f"{figure:.2f}" for figure in figures))

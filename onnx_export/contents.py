@@ -103,8 +103,7 @@ def fill_folder(plan: Plan, folder: Path) -> Written:
         manifest = plan.draft.model_copy(update={"parity": reduced})
     golden = golden_arrays(reference, plan.inputs[-1])
     (folder / GOLDEN).write_bytes(npz_bytes(golden))
-    relevant = [plan.draft.dimensions[dim] for dim in plan.draft.relevant_dims]
-    sweeps = measure_sweeps(reference, plan.inputs[-1].images, relevant)
+    sweeps = measure_sweeps(reference, plan.inputs[-1].images, plan.draft.relevant)
     manifest = _describe(plan, manifest, reduction, sweeps=sweeps, folder=folder)
     if plan.signing_key is not None:
         sign_folder(folder, plan.signing_key)
@@ -140,9 +139,8 @@ def _reduce(plan: Plan, graphs: Graphs, full: Engine, folder: Path) -> tuple[Red
         },
         folder,
     )
-    relevant = [plan.draft.dimensions[dim] for dim in plan.draft.relevant_dims]
     loss = measure_loss(
-        reference, reduced, fresh, dimensions=relevant, is_image=plan.run.vectors is None
+        reference, reduced, fresh, dimensions=plan.draft.relevant, is_image=plan.run.vectors is None
     )
     require_small(loss, plan.request.max_error_percent)
     speed = measure_speed(full, reduced, fresh)

@@ -159,7 +159,6 @@ def quantiles(values: Mapping[str, float]) -> Quantiles:
 
 def graph_metadata(manifest: Manifest, *, precision: str = "float32") -> dict[str, str]:
     """What a graph viewer shows beside the graph."""
-    relevant = [manifest.dimensions[dim] for dim in manifest.relevant_dims]
     facts: dict[str, Any] = {
         "model": f"{manifest.name} version {manifest.version}",
         "trained": f"{manifest.training.objective} on {manifest.training.data_name}, "
@@ -173,7 +172,7 @@ def graph_metadata(manifest: Manifest, *, precision: str = "float32") -> dict[st
     }
     if manifest.vector is not None:
         facts |= manifest.vector.model_dump()
-    for dim in relevant:
+    for dim in manifest.relevant:
         facts[f"mu_quantiles.{dim.name}"] = dim.mu_quantiles.model_dump()
     return {
         f"rfvae.{key}": value if isinstance(value, str) else json.dumps(value)

@@ -43,15 +43,13 @@ async def model_factors(call: Call) -> Response:
     negotiate(call.accept(), (JSON,))
     model = call.model(query)
     manifest = model.manifest
-    nuisance = [d.dim for d in manifest.dimensions if not d.relevant]
-    order = [*manifest.relevant_dims, *nuisance]
     return json_answer(
         {
             "model": model.name,
             "version": model.version,
             "n_relevant": len(manifest.relevant_dims),
             "relevance_rule": manifest.relevance_rule,
-            "factors": [manifest.dimensions[dim].model_dump(mode="json") for dim in order],
+            "factors": [dim.model_dump(mode="json") for dim in manifest.relevant_first],
         }
     )
 

@@ -203,6 +203,16 @@ class Manifest(_Part):
         assert sample is not None, "checked by `_fit_together`"
         return sample
 
+    @property
+    def relevant(self) -> list[Dimension]:
+        """The relevant dimensions, in their order."""
+        return [self.dimensions[dim] for dim in self.relevant_dims]
+
+    @property
+    def relevant_first(self) -> list[Dimension]:
+        """All dimensions: the relevant ones in their order, then the others by number."""
+        return [*self.relevant, *(one for one in self.dimensions if not one.relevant)]
+
     def require_image(self) -> ImageSpec:
         """What the model's images are.
 
