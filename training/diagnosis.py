@@ -4,7 +4,7 @@ import math
 
 from training.config import Config
 from training.fit import Record
-from training.relevance import RELEVANCE_THRESHOLD
+from training.relevance_votes import RELEVANCE
 from training.terms import uses_discriminator
 
 GRACE_STEPS = 1000  # A gate released a moment ago has not had the time to decide anything.
@@ -63,7 +63,7 @@ class Diagnosis:
             or record["schedule_step"] < relevance.frozen_steps + GRACE_STEPS
         ):
             return []
-        above = [value > RELEVANCE_THRESHOLD for value in record["relevance"]]
+        above = [value >= RELEVANCE for value in record["relevance"]]
         finished = record["step"] == self._config.run.steps
         if not any(above):
             return [NONE_RELEVANT]

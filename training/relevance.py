@@ -10,7 +10,6 @@ from torch import Generator, Tensor, nn
 from training.config import RelevanceConfig
 
 JITTER = 0.001  # the authors' start: 0.001 * randn
-RELEVANCE_THRESHOLD = 0.5
 
 
 class RelevanceGate(nn.Module):
