@@ -4,7 +4,6 @@ Only the arrays `imgs`, `latents_values` and `latents_classes` are opened. `meta
 object, is never touched.
 """
 
-import hashlib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 from training.data.array_files import BROKEN, is_hdf5, open_hdf5
 from training.data.ground_truth import GroundTruth
 from training.data.sprites import ELLIPSE
+from training.data.stored_images import hash_files
 from training.errors import DataError
 
 CHUNK_IMAGES = 4096
@@ -43,8 +43,7 @@ class DspritesFile:
 
     def sha256(self) -> str:
         """Hash of the file's bytes."""
-        with self._path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_files([self._path])
 
     def images(self, indices: Tensor) -> Tensor:
         """Unpack images, (batch,) int64 -> (batch, 1, height, width) float32 of 0 and 1."""

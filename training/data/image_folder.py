@@ -175,7 +175,7 @@ class ImageFolder:
             good.append(path)
         if not good:
             raise DataError(f"none of the {len(paths)} images in `{self.folder}` can be read")
-        if is_dark(brightest, 255):
+        if is_dark(brightest, WHITE):
             raise DataError(
                 f"pictures must use the range of their format: the brightest pixel in "
                 f"`{self.folder}` is {brightest} of 255, which is nearly black; scale them, also "

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from training.data.ground_truth import GroundTruth
-from training.errors import DataError
+from training.data.procedural import CANVAS, require_size
 
-CANVAS = 64.0
 HALF_SIDE = 9.6
 SEMI_AXES = (12.8, 7.2)
 HEART_HALF_WIDTH = 9.6
@@ -101,10 +100,7 @@ class Sprites:
     source = "procedural"
 
     def __init__(self, name: str, *, size: int) -> None:
-        if size not in SIZES:
-            raise DataError(
-                f"`{name}` is drawn at one of the sizes {SIZES}: got {size}; change `data.size`"
-            )
+        require_size(name, size, sizes=SIZES)
         self.factors = FACTORS[name]
         self.name = name if size == CANVAS else f"{name}-{size}"
         self.image_shape = (1, size, size)

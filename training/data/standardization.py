@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.parts import Part
+from training.data.parts import whole_source
 from training.data.source import ImageSource
 from training.errors import DataError
 
@@ -88,7 +88,7 @@ class Standardization:
 
 def standardization_of(source: ImageSource) -> Standardization | None:
     """That of a set of vectors, whose columns are c0, c1 … where they have no names; else None."""
-    whole = source.whole if isinstance(source, Part) else source
+    whole = whole_source(source)
     if len(whole.image_shape) != 1:
         return None
     found = getattr(whole, "standardization", None)

@@ -147,16 +147,11 @@ class StoredImages:
             rows = np.moveaxis(np.asarray(rows), -1, 0)
         self._rows = rows
         self._layout = find_layout(rows.shape, origin=origin)
-        self._divisor = find_divisor(rows, origin=origin)
+        self.divisor = find_divisor(rows, origin=origin)  # the value that becomes 1
         self.name = name
         self.n_images = self._layout.n_images
         self.image_shape = (channels or self._layout.channels, size, size)
         self.factors = factors
-
-    @property
-    def divisor(self) -> float:
-        """The file's value that becomes 1."""
-        return self._divisor
 
     def sha256(self) -> str:
         """Hash of the files' bytes."""
@@ -166,7 +161,7 @@ class StoredImages:
         """(batch,) int64 -> (batch, channels, size, size) float32 in [0, 1]."""
         raw = np.ascontiguousarray(self._rows[indices.cpu().numpy()])
         pixels = self._ordered(torch.from_numpy(_plain(raw)).to(indices.device))
-        pixels = pixels.float() / self._divisor  # (batch, channels, height, width)
+        pixels = pixels.float() / self.divisor  # (batch, channels, height, width)
         if pixels.numel():
             low, high = torch.stack(torch.aminmax(pixels)).tolist()  # NaN where one pixel is
             if not (low >= 0 and high <= 1 + _ROUNDING):
@@ -177,10 +172,10 @@ class StoredImages:
         """Of a set too large to be looked at whole when it was opened."""
         lows, highs = torch.aminmax(pixels.flatten(1), dim=1)  # (batch,)
         wrong = int((~((lows >= 0) & (highs <= 1 + _ROUNDING))).nonzero()[0])
-        low, high = (float(ends[wrong]) * self._divisor for ends in (lows, highs))
+        low, high = (float(ends[wrong]) * self.divisor for ends in (lows, highs))
         return DataError(
             f"`{self._files[0]}` mixes ranges of values: most images are within 0 to "
-            f"{self._divisor:g} and image {int(indices[wrong]) + 1:,} has {low:g} to {high:g}; "
+            f"{self.divisor:g} and image {int(indices[wrong]) + 1:,} has {low:g} to {high:g}; "
             "repair it, or leave it out"
         )
 
