@@ -211,11 +211,7 @@ def _map_stored(path: Path, member: zipfile.ZipInfo) -> Rows:
 def _map(file: IO[bytes], start: int) -> Rows:
     """Memory-map the npy content that begins at byte `start`."""
     file.seek(start)
-    readers: dict[tuple[int, int], Any] = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    shape, fortran, dtype = readers[np.lib.format.read_magic(file)](file)
+    shape, fortran, dtype = read_npy_header(file)
     if dtype.hasobject:
         raise ValueError("Object arrays cannot be loaded")
     order: Literal["C", "F"] = "F" if fortran else "C"
@@ -223,6 +219,20 @@ def _map(file: IO[bytes], start: int) -> Rows:
         cast(BinaryIO, file), dtype=dtype, shape=shape, order=order, mode="r", offset=file.tell()
     )
     return rows
+
+
+def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether the columns come first, and type; the file then stands at the values.
+
+    Raises:
+        KeyError, ValueError: It is no npy content, or of a later version.
+    """
+    readers: dict[tuple[int, int], Any] = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    shape, fortran, dtype = readers[np.lib.format.read_magic(file)](file)
+    return shape, fortran, dtype
 
 
 def _open_hdf5(path: Path, key: str | None) -> Rows:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.array_files import BROKEN, is_hdf5, open_hdf5
+from training.data.array_files import BROKEN, is_hdf5, open_hdf5, read_npy_header
 from training.data.ground_truth import GroundTruth
 from training.data.sprites import ELLIPSE
 from training.data.stored_images import hash_files
@@ -160,12 +160,7 @@ def _require_form(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
 
 def _read_header(path: Path, member: IO[bytes]) -> tuple[int, int, int]:
     try:
-        version = np.lib.format.read_magic(member)
-        readers = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
-        shape, fortran, dtype = readers[version](member)
+        shape, fortran, dtype = read_npy_header(member)
     except (KeyError, ValueError) as error:
         raise _not_dsprites(path, f"the header of `imgs` is damaged ({error})") from error
     _require_form(path, shape, dtype)
