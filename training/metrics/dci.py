@@ -25,6 +25,7 @@ from training.metrics.inputs import (
     make_rng,
     split_rows,
     varying_factors,
+    z_scored,
 )
 from training.metrics.regressors import Regressor, forest
 from training.metrics.results import UNBOUNDED, Interval, MetricResult, centred_interval
@@ -140,11 +141,11 @@ class _Setup:
             np.full(n_factors, np.nan),
             np.zeros(n_factors, dtype=np.bool_),
         )
-        inputs = _z_scored(self.codes[:, self.active], train)
+        inputs = z_scored(self.codes[:, self.active], train)
         for factor in self.varying:
             target = self.targets[:, factor]
             if self.regressor.target == "values":
-                target = _z_scored(target, train)
+                target = z_scored(target, train)
             prediction = constant = _constant(target[train], self.regressor)
             if len(self.active) and len(np.unique(target[train])) > 1:
                 model = self.regressor.build(int(factor), seed)
@@ -222,12 +223,6 @@ def _result(fit: _Fit, refits: list[_Fit], setup: _Setup, *, n_test: int) -> DCI
             "n_test": n_test,
         },
     )
-
-
-def _z_scored(table: Floats, train: Ints) -> Floats:
-    """Columns by the mean and standard deviation of the training rows; a constant stays 0."""
-    std = table[train].std(axis=0)
-    return np.asarray((table - table[train].mean(axis=0)) / np.where(std > 0, std, 1.0))
 
 
 def _constant(target: Floats, regressor: Regressor) -> float:

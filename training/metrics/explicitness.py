@@ -17,6 +17,7 @@ from training.metrics.inputs import (
     make_rng,
     split_rows,
     varying_factors,
+    z_scored,
 )
 from training.metrics.results import MetricResult, bootstrap_rows
 
@@ -85,8 +86,7 @@ def _probabilities(codes: Floats, classes: Ints, train: Ints, test: Ints) -> Flo
     chances[:, known] = 0.0
     if codes.shape[1] == 0 or len(known) == 1:
         return chances
-    mean, std = codes[train].mean(axis=0), codes[train].std(axis=0)
-    scaled = (codes - mean) / np.where(std > 0, std, 1.0)
+    scaled = z_scored(codes, train)
     model = LogisticRegression(max_iter=1000).fit(scaled[train], classes[train])
     chances[:, model.classes_] = model.predict_proba(scaled[test])
     return chances

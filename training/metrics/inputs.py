@@ -98,6 +98,17 @@ def varying_factors(classes: Ints) -> Ints:
     return np.flatnonzero(classes.max(axis=0) > classes.min(axis=0))
 
 
+def z_scored(table: Floats, rows: Ints | slice = slice(None)) -> Floats:
+    """Columns by the mean and standard deviation of `rows`; one that is constant there is shifted.
+
+    Args:
+        table: (n, columns), or (n,).
+        rows: Those that decide, such as the ones that teach; all by default.
+    """
+    std = table[rows].std(axis=0)
+    return np.asarray((table - table[rows].mean(axis=0)) / np.where(std > 0, std, 1.0))
+
+
 def split_rows(
     n_rows: int, fractions: tuple[float, ...], rng: np.random.Generator
 ) -> tuple[Ints, ...]:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
-from training.metrics.inputs import Floats, Ints, as_codes
+from training.metrics.inputs import Floats, Ints, as_codes, z_scored
 
 # Two axes turned by 45 degrees still correlate by 0.71 with what they are a mixture of.
 MIN_CORRELATION = 0.75
@@ -72,12 +72,6 @@ def correlations(first: ArrayLike, second: ArrayLike, *, similarity: Similarity)
         tables = [rankdata(table, axis=0) for table in tables]
     left, right = (z_scored(table) for table in tables)
     return np.asarray(np.clip(left.T @ right / len(left), -1.0, 1.0))
-
-
-def z_scored(table: Floats) -> Floats:
-    """Each column with mean 0 and standard deviation 1; a constant one becomes 0."""
-    std = table.std(axis=0)
-    return np.asarray((table - table.mean(axis=0)) / np.where(std > 0, std, 1.0))
 
 
 def match(correlation: Floats) -> list[tuple[int, int]]:

@@ -13,8 +13,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.linear_model import Lasso
 
-from training.metrics.inputs import MIN_STD, Floats, Ints, active_dims, as_codes, make_rng
-from training.metrics.matching import correlations, z_scored
+from training.metrics.inputs import (
+    MIN_STD,
+    Floats,
+    Ints,
+    active_dims,
+    as_codes,
+    make_rng,
+    z_scored,
+)
+from training.metrics.matching import correlations
 from training.metrics.results import Interval, MetricResult, centred_interval
 
 LASSO_ALPHA = 0.1  # as in disentanglement_lib
