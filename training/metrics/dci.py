@@ -28,7 +28,13 @@ from training.metrics.inputs import (
     z_scored,
 )
 from training.metrics.regressors import Regressor, forest
-from training.metrics.results import UNBOUNDED, Interval, MetricResult, centred_interval
+from training.metrics.results import (
+    UNBOUNDED,
+    Interval,
+    MetricResult,
+    centred_interval,
+    mean_of_known,
+)
 
 # Least part of a constant prediction's error that a model must take away to be believed.
 MIN_SKILL = 0.02
@@ -192,12 +198,12 @@ class _Setup:
 def _result(fit: _Fit, refits: list[_Fit], setup: _Setup, *, n_test: int) -> DCIResult:
     disentanglement, by_dim = setup.disentanglement(fit)
     completeness, by_factor = setup.completeness(fit.importances)
-    informativeness = _mean(fit.informativeness)
+    informativeness = mean_of_known(fit.informativeness)
     replicates = [
         (
             setup.disentanglement(refit)[0],
             setup.completeness(refit.importances)[0],
-            _mean(refit.informativeness),
+            mean_of_known(refit.informativeness),
         )
         for refit in refits
     ]
@@ -264,7 +270,3 @@ def _concentration(importances: Floats) -> Floats:
 def _weighted(values: Floats, weights: Floats) -> float:
     total = float(weights.sum())
     return float((values * weights).sum() / total) if total else 0.0
-
-
-def _mean(values: Floats) -> float:
-    return 0.0 if np.isnan(values).all() else float(np.nanmean(values))

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from training.metrics.information import binned, entropies, information_table
 from training.metrics.inputs import MIN_STD, Floats, Ints, make_rng, varying_factors
-from training.metrics.results import MetricResult, bootstrap_rows
+from training.metrics.results import MetricResult, best_leads, bootstrap_rows, mean_of_known
 
 
 def mig(
@@ -39,12 +39,12 @@ def mig(
     data = binned(codes, factors, min_std=min_std)
     bins, classes = data.bins, data.classes
     table, gaps = _gaps(bins, classes)
-    score = _mean(gaps)
+    score = mean_of_known(gaps)
     return MetricResult(
         score=score,
         table=table,
         ci95=bootstrap_rows(
-            lambda rows: _mean(_gaps(bins[rows], classes[rows])[1]),
+            lambda rows: mean_of_known(_gaps(bins[rows], classes[rows])[1]),
             len(bins),
             score=score,
             n_bootstrap=n_bootstrap,
@@ -61,13 +61,7 @@ def mig(
 
 def _gaps(bins: Ints, classes: Ints) -> tuple[Floats, Floats]:
     table = information_table(bins, classes)
-    ordered = np.sort(table, axis=0)
-    second = ordered[-2] if len(ordered) > 1 else np.zeros(table.shape[1])
     gaps = np.full(table.shape[1], np.nan)
     varying = varying_factors(classes)
-    gaps[varying] = (ordered[-1] - second)[varying] / entropies(classes)[varying]
+    gaps[varying] = best_leads(table)[varying] / entropies(classes)[varying]
     return table, gaps
-
-
-def _mean(gaps: Floats) -> float:
-    return 0.0 if np.isnan(gaps).all() else float(np.nanmean(gaps))

@@ -35,6 +35,21 @@ class MetricResult:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+def best_leads(table: Floats) -> Floats:
+    """By how much the best dimension of each factor leads: (latent_dim, n_factors) to (n_factors,).
+
+    A missing second best counts as 0.
+    """
+    ordered = np.sort(table, axis=0)
+    second = ordered[-2] if len(ordered) > 1 else np.zeros(table.shape[1])
+    return np.asarray(ordered[-1] - second)
+
+
+def mean_of_known(values: Floats) -> float:
+    """The mean of what is not NaN; 0 where all is."""
+    return 0.0 if np.isnan(values).all() else float(np.nanmean(values))
+
+
 def centred_interval(
     score: float, replicates: ArrayLike, *, bounds: Interval = UNIT
 ) -> Interval | None:

@@ -20,7 +20,7 @@ from training.metrics.inputs import (
     split_rows,
     varying_factors,
 )
-from training.metrics.results import MetricResult, bootstrap_rows
+from training.metrics.results import MetricResult, best_leads, bootstrap_rows
 
 _FRACTIONS = (2 / 3, 1 / 3)  # 10,000 and 5,000 rows in the studies of disentanglement_lib
 
@@ -74,7 +74,7 @@ def sap(
         rng=rng,
     )
     gaps = np.full(classes.shape[1], np.nan)
-    gaps[varying] = _gaps(table)[varying]
+    gaps[varying] = best_leads(table)[varying]
     details = {"gaps": gaps, "active_dims": active.tolist()}
     return MetricResult(score=score, table=table, ci95=interval, details=details)
 
@@ -129,11 +129,5 @@ def _unit(table: Floats) -> Floats:
     return np.asarray(centered / np.where(lengths > 0, lengths, 1.0))
 
 
-def _gaps(table: Floats) -> Floats:
-    ordered = np.sort(table, axis=0)
-    second = ordered[-2] if len(ordered) > 1 else np.zeros(table.shape[1])
-    return np.asarray(ordered[-1] - second)
-
-
 def _score(table: Floats, varying: Ints) -> float:
-    return float(_gaps(table)[varying].mean()) if len(varying) else 0.0
+    return float(best_leads(table)[varying].mean()) if len(varying) else 0.0
