@@ -38,8 +38,8 @@ from training.metrics import (
 )
 from training.metrics.inputs import varying_factors
 from training.metrics.samplers import NoSuchRows
-from training.report import open_run_images, relevant_dims_of_run, write_json
-from training.run_folder import FORMAT_VERSION
+from training.report import open_run_images, relevant_dims_of_run
+from training.run_folder import FORMAT_VERSION, write_json
 
 GRID_METRICS: dict[str, Callable[..., VoteResult]] = {
     "factor_vae_score": factor_vae_score_on_grid,

@@ -20,7 +20,7 @@ from training.data import held_out_part
 from training.encoding import sample_indices
 from training.errors import ConfigError, RunError, as_typed
 from training.pruning import PruningLoss, measure_pruning, prune_vae
-from training.report import open_run_images, read_records, report_of_run
+from training.report import open_run_images, report_of_run
 from training.run_folder import RunFolder, write_atomically
 
 N_IMAGES = 2000
@@ -180,7 +180,7 @@ def _write(folder: RunFolder, pruned: Pruned, *, source: RunFolder) -> None:
     n_dims = pruned.facts["latent_dim"]
     lines = [
         json.dumps(_of_dims(record, pruned.dims, n_dims=n_dims)) + "\n"
-        for record in read_records(source.metrics)
+        for record in source.read_metrics()
     ]
     write_atomically(folder.metrics, "".join(lines).encode())
     folder.write_info(run.run_info | {"pruned_from": pruned.facts})

@@ -29,7 +29,7 @@ from training.networks import VAE
 from training.relevance_votes import RULE, disagreements, relevant_order
 from training.report_page import report_page
 from training.report_text import Report, moved_columns, print_report
-from training.run_folder import FORMAT_VERSION, RunFolder, write_atomically
+from training.run_folder import FORMAT_VERSION, RunFolder, write_atomically, write_json
 
 MAX_IMAGES = 10_000
 HELD_OUT_IMAGES = 2000
@@ -163,7 +163,7 @@ def report_run(run_dir: Path, *, seed: int = 0, console: Console | None = None) 
     if held_out := held_out_part(source, run.config.data):
         report["held_out"] = _compare_parts(run.vae, source, held_out, seed=seed)
     write_json(run_dir / "report.json", report)
-    records = read_records(RunFolder(run_dir).metrics)
+    records = RunFolder(run_dir).read_metrics()
     paths = draw_report_figures(run_dir / "figures", run.vae, source, report=report, log=records)
     page = run_dir / "report.html"
     write_atomically(page, report_page(report, run.vae, source, figures=paths).encode())
@@ -211,26 +211,3 @@ def open_run_images(run: LoadedRun) -> ImageSource:
             f"recorded and `{source.name}` now has {found[:12]}…; restore the file"
         )
     return source
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write indented JSON in one step; NaN is refused, since JSON has none."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, text.encode() + b"\n")
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The log of a run; a line cut short by a crash, or that is no record, is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    records = (_record_of(line) for line in lines if line.endswith("\n"))
-    return [record for record in records if record is not None]
-
-
-def _record_of(line: str) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and "kl_per_dim" in record else None

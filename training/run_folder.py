@@ -39,6 +39,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write indented JSON in one step; NaN is refused, since JSON has none."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, text.encode() + b"\n")
+
+
 def now() -> str:
     """The time as ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -142,6 +148,14 @@ class RunFolder:
                 os.truncate(self.metrics, size)
             raise
 
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The log; a line cut short by a crash, or that is no record, is left out."""
+        if not self.metrics.exists():
+            return []
+        text = self.metrics.read_text(encoding="utf-8", errors="replace")
+        lines = (line for line in text.splitlines(keepends=True) if line.endswith("\n"))
+        return [record for line in lines if (record := _record_of(line)) is not None]
+
     def cut_metrics(self, *, after: int) -> None:
         """Drop lines of steps later than `after`, and a last line that a crash left incomplete."""
         if not self.metrics.exists():
@@ -149,6 +163,14 @@ class RunFolder:
         lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= after]
         write_atomically(self.metrics, "".join(kept).encode())
+
+
+def _record_of(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and "kl_per_dim" in record else None
 
 
 def _step_of(line: str) -> float:
