@@ -152,14 +152,7 @@ def report_run(run_dir: Path, *, seed: int = 0, console: Console | None = None) 
     source = open_run_images(run)
     # A third faster on CPUs.
     run.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    report = relevance_report(
-        run.vae,
-        source,
-        relevance=run.relevance,
-        gate_votes=gate_has_a_vote(run.relevance, learned=run.config.relevance.mode == "learned"),
-        run_info=run.run_info,
-        seed=seed,
-    )
+    report = _report(run, source, seed=seed)
     if held_out := held_out_part(source, run.config.data):
         report["held_out"] = _compare_parts(run.vae, source, held_out, seed=seed)
     write_json(run_dir / "report.json", report)
@@ -184,6 +177,10 @@ def report_of_run(run_dir: Path, run: LoadedRun, source: ImageSource) -> Report:
             return report
     except (OSError, ValueError, KeyError, TypeError):
         pass  # No report, or none that can be read: the next lines make one.
+    return _report(run, source, seed=0)
+
+
+def _report(run: LoadedRun, source: ImageSource, *, seed: int) -> Report:
     learned = run.config.relevance.mode == "learned"
     return relevance_report(
         run.vae,
@@ -191,6 +188,7 @@ def report_of_run(run_dir: Path, run: LoadedRun, source: ImageSource) -> Report:
         relevance=run.relevance,
         gate_votes=gate_has_a_vote(run.relevance, learned=learned),
         run_info=run.run_info,
+        seed=seed,
     )
 
 
