@@ -16,18 +16,21 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def join(config: Config, console: Console) -> tuple[Ranks, torch.device]:
-    """This process's place among those that train together, and its device."""
-    device = choose_device(config, Console(quiet=True))
+    """This process's place among those that train together, and its device; sets the threads."""
+    device = choose_device(config)
     ranks, own_device = launch(config, accelerator=device.type)
+    if config.run.threads:  # after the launch, which sets another number
+        torch.set_num_threads(config.run.threads)
     if ranks.rank == 0:
-        choose_device(config, console)  # Says which, now that it is known who speaks.
-    if ranks.size > 1 and ranks.rank == 0:
-        console.print(f"Processes: {ranks.size}, each on an equal part of every batch")
+        for line in describe_device(config, device):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if ranks.size > 1:
+            console.print(f"Processes: {ranks.size}, each on an equal part of every batch")
     return ranks, own_device or device
 
 
-def choose_device(config: Config, console: Console) -> torch.device:
-    """The device that `run.device` asks for; says which and why, and sets the threads.
+def choose_device(config: Config) -> torch.device:
+    """The device that `run.device` asks for.
 
     Raises:
         ConfigError: CUDA is asked for and cannot be used.
@@ -38,25 +41,24 @@ def choose_device(config: Config, console: Console) -> torch.device:
             "`run.device` is `cuda` and PyTorch finds no usable CUDA device; "
             "use `auto` or `cpu`, or install a CUDA build of torch"
         )
-    if config.run.threads:
-        torch.set_num_threads(config.run.threads)
-    reason = "`run.device` asks for it" if wanted != "auto" else 'found by `run.device = "auto"`'
-    if wanted == "auto" and not has_cuda:
-        reason = "no CUDA device found"
-    if has_cuda and wanted != "cpu":
-        name = torch.cuda.get_device_name()
-        console.print(f"Device: CUDA, {name} ({reason})", highlight=False, markup=False)
-        return torch.device("cuda")
-    console.print(f"Device: CPU, {_threads()} ({reason})", highlight=False, markup=False)
+    return torch.device("cuda" if has_cuda and wanted != "cpu" else "cpu")
+
+
+def describe_device(config: Config, device: torch.device) -> list[str]:
+    """Lines for a person: what computes, and why."""
+    is_cuda = device.type == "cuda"
+    reason = "`run.device` asks for it"
+    if config.run.device == "auto":
+        reason = 'found by `run.device = "auto"`' if is_cuda else "no CUDA device found"
+    if is_cuda:
+        return [f"Device: CUDA, {torch.cuda.get_device_name()} ({reason})"]
+    lines = [f"Device: CPU, {_threads()} ({reason})"]
     if uses_discriminator(config) and uses_tiles(config):
-        console.print(
+        lines.append(
             "Discriminator: its products take bfloat16 and add up in float32 (found AMX; "
-            '`discriminator.precision = "float32"` turns this off)',
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+            '`discriminator.precision = "float32"` turns this off)'
         )
-    return torch.device("cpu")
+    return lines
 
 
 def machine_name(device: torch.device) -> str:

@@ -2,17 +2,16 @@
 
 import pytest
 import torch
-from rich.console import Console
 
 from tests.training.conftest import MakeConfig
-from training.device import choose_device, machine_name
+from training.device import choose_device, describe_device, machine_name
 
 WIDE = {"hidden_units": 512, "hidden_layers": 2}
 
 
-def said(config: MakeConfig, capsys: pytest.CaptureFixture[str], **changes: object) -> list[str]:
-    choose_device(config(**changes), Console(soft_wrap=True))
-    return capsys.readouterr().out.splitlines()
+def said(make_config: MakeConfig, **changes: object) -> list[str]:
+    config = make_config(**changes)
+    return describe_device(config, choose_device(config))
 
 
 @pytest.mark.parametrize(
@@ -30,11 +29,10 @@ def test_a_discriminator_that_multiplies_in_bfloat16_is_said(
     changes: dict[str, object],
     is_said: bool,
     make_config: MakeConfig,
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("training.discriminator.has_matrix_tiles", lambda: True)
-    lines = said(make_config, capsys, **changes)
+    lines = said(make_config, **changes)
     assert lines[0] == "Device: CPU, 1 thread (`run.device` asks for it)"
     assert [line.startswith("Discriminator: its products take bfloat16") for line in lines[1:]] == (
         [True] if is_said else []
@@ -42,10 +40,10 @@ def test_a_discriminator_that_multiplies_in_bfloat16_is_said(
 
 
 def test_nothing_is_said_on_a_processor_without_tiles(
-    make_config: MakeConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.discriminator.has_matrix_tiles", lambda: False)
-    assert len(said(make_config, capsys, discriminator=WIDE)) == 1
+    assert len(said(make_config, discriminator=WIDE)) == 1
 
 
 def test_machine_name_ends_with_the_threads_in_use() -> None:
