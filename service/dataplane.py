@@ -150,8 +150,8 @@ class DataPlane:
         low = space.low[chosen] if walk.low is None else walk.low
         high = space.high[chosen] if walk.high is None else walk.high
         self._check_rows(len(chosen) * walk.steps)
-        latents = traversal_grid(base, chosen, low=low, high=high, steps=walk.steps)
         values = traversal_values(chosen, low=low, high=high, steps=walk.steps)
+        latents = traversal_grid(base, chosen, values)
         rows = tuple(
             GridRow(space.names[dim], int(dim), tuple(map(float, row)))
             for dim, row in zip(chosen, values, strict=True)

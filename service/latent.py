@@ -109,27 +109,28 @@ def complete_latents(
     return full
 
 
-def traversal_grid(
-    base: Floats, dims: Dims, *, low: npt.ArrayLike, high: npt.ArrayLike, steps: int
-) -> Floats:
-    """Vary one dim at a time: row i moves dims[i] from low to high, the rest stays at `base`.
+def traversal_grid(base: Floats, dims: Dims, values: Floats) -> Floats:
+    """Vary one dim at a time: in row i dims[i] takes values[i], the rest stays at `base`.
 
     Args:
         base: (latent_dim,).
-        low: a number, or one for each of `dims`; `high` likewise. low > high walks backwards.
-        steps: columns, at least 1; a single step stands at the middle of the range.
+        values: (len(dims), steps), from `traversal_values`.
 
     Returns:
         float32 (len(dims), steps, latent_dim).
     """
-    grid = np.tile(base, (len(dims), steps, 1)).astype(np.float32)  # (rows, steps, latent_dim)
-    values = traversal_values(dims, low=low, high=high, steps=steps)  # (rows, steps)
+    grid = np.tile(base, (*values.shape, 1)).astype(np.float32)  # (rows, steps, latent_dim)
     grid[np.arange(len(dims)), :, dims] = values
     return grid
 
 
 def traversal_values(dims: Dims, *, low: npt.ArrayLike, high: npt.ArrayLike, steps: int) -> Floats:
-    """The values that `traversal_grid` gives to each of `dims`: float32 (len(dims), steps)."""
+    """Where each of `dims` goes on its way from low to high: float32 (len(dims), steps).
+
+    Args:
+        low: a number, or one for each of `dims`; `high` likewise. low > high walks backwards.
+        steps: columns, at least 1; a single step stands at the middle of the range.
+    """
     if steps < 1:
         raise InvalidValue(f"`steps` must be at least 1; got {steps}")
     starts = _per_dim(low, dims, "low")  # (rows,)

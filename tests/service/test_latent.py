@@ -130,7 +130,8 @@ def test_complete_latents_counts_the_named_dims(space: LatentSpace) -> None:
 
 def test_traversal_grid_moves_one_dim_a_row() -> None:
     base = np.array([1, 2, 3], np.float32)
-    grid = traversal_grid(base, np.array([2, 0]), low=-1, high=[1, 3], steps=3)
+    dims = np.array([2, 0])
+    grid = traversal_grid(base, dims, traversal_values(dims, low=-1, high=[1, 3], steps=3))
     assert grid.dtype == np.float32
     assert grid.tolist() == [
         [[1, 2, -1], [1, 2, 0], [1, 2, 1]],
@@ -143,7 +144,9 @@ def test_traversal_of_one_step_stands_in_the_middle() -> None:
 
 
 def test_traversal_of_no_dims_is_empty() -> None:
-    assert traversal_grid(np.zeros(3), np.array([], int), low=0, high=1, steps=5).shape == (0, 5, 3)
+    dims = np.array([], int)
+    values = traversal_values(dims, low=0, high=1, steps=5)
+    assert traversal_grid(np.zeros(3), dims, values).shape == (0, 5, 3)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +159,7 @@ def test_traversal_of_no_dims_is_empty() -> None:
 )
 def test_traversal_refuses_wrong_ranges(low: object, steps: int, message: str) -> None:
     with pytest.raises(InvalidValue, match=message):
-        traversal_grid(np.zeros(3), np.array([0, 1]), low=low, high=1, steps=steps)
+        traversal_values(np.array([0, 1]), low=low, high=1, steps=steps)
 
 
 def test_interpolate_walks_from_first_to_second() -> None:
