@@ -28,14 +28,18 @@ ServiceError                500 internal-error
 │   └── DeviceUnavailable   503 device-unavailable       the asked device is not the one in use
 └── DeadlineExceeded        504 deadline-exceeded
 
-`detail` is one line for people: the rule, what was received, what to do. It never holds the text of
-another exception, a path of a request's content or a stack trace.
+`detail` is one line for people: the rule, what was received, what to do. It never holds a path of a
+request's content or a stack trace, and the text of another exception only where a model folder, a
+device or the input of a command is at fault.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
+
+LONGEST_NAME: Final = 60
+LONGEST_REASON: Final = 300
 
 
 class ServiceError(Exception):
@@ -261,7 +265,12 @@ class DeadlineExceeded(ServiceError):
         super().__init__(detail)
 
 
-def _quoted(values: Sequence[object], longest: int = 60) -> str:
+def one_line(error: BaseException) -> str:
+    """The text of a library's error as a part of a `detail` or of a log line."""
+    return " ".join(str(error).split())[:LONGEST_REASON]
+
+
+def _quoted(values: Sequence[object]) -> str:
     texts = [str(value) for value in values]
-    shown = [text if len(text) <= longest else f"{text[:longest]}…" for text in texts]
+    shown = [text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}…" for text in texts]
     return ", ".join(f"`{text}`" for text in shown) or "(none)"

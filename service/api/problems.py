@@ -18,6 +18,7 @@ from service.errors import (
     QueueFull,
     ServiceError,
     Unauthorized,
+    one_line,
 )
 from service.events import log_event
 from service.observability.record import RequestRecord, record_of
@@ -25,7 +26,6 @@ from service.observability.record import RequestRecord, record_of
 PROBLEM_JSON: Final = "application/problem+json"
 OIP_PATH: Final = "/v2"
 TYPE_PREFIX: Final = "urn:rfvae:problem:"
-_LONGEST_REASON: Final = 300
 _CUT_OFF: Final = "the service ended before this answer was ready; send the request again"
 _HIDDEN_DETAIL: Final = "the service failed on this request; the log has more under its request id"
 
@@ -127,4 +127,4 @@ def _log_failure(record: RequestRecord, error: Exception | None = None, **furthe
 
 def _in_one_line(error: BaseException) -> str:
     """What went wrong in a batch, whose trace is in the line `batch_failed`."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:_LONGEST_REASON]}"
+    return f"{type(error).__name__}: {one_line(error)}"

@@ -11,7 +11,7 @@ import numpy as np
 from service.bulk.chunks import file_facts, hash_of, numbered
 from service.bulk.tables import parquet
 from service.codecs.rows import listed
-from service.errors import InvalidValue, MalformedInput
+from service.errors import InvalidValue, MalformedInput, one_line
 
 
 class ParquetFile:
@@ -33,9 +33,7 @@ class ParquetFile:
         try:
             self._file = parquet().ParquetFile(path)
         except (OSError, ValueError) as error:
-            raise MalformedInput(
-                f"`{path}` cannot be read as Parquet: {_one_line(error)}"
-            ) from None
+            raise MalformedInput(f"`{path}` cannot be read as Parquet: {one_line(error)}") from None
         self.schema = self._file.schema_arrow
         self._require_columns(cure)
         meta = self._file.metadata
@@ -82,10 +80,6 @@ class ParquetFile:
             try:
                 table = self._file.read_row_group(group, columns=[*dict.fromkeys(self._columns)])
             except (OSError, ValueError) as error:
-                raise MalformedInput(f"`{self._path}` is damaged: {_one_line(error)}") from None
+                raise MalformedInput(f"`{self._path}` is damaged: {one_line(error)}") from None
             self._loaded = (group, table.select(self._columns))
         return self._loaded[1]
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

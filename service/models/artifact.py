@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from service.errors import ArtifactError
+from service.errors import ArtifactError, one_line
 from service.models.golden import Golden, load_golden
 from service.models.manifest import (
     REQUIRED_FILES,
@@ -73,7 +73,7 @@ def load_manifest(folder: Path, signatures: Signatures | None = None) -> Manifes
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"`{path}` must be JSON: {_one_line(error)}; export again") from None
+        raise ArtifactError(f"`{path}` must be JSON: {one_line(error)}; export again") from None
     _check_format_version(path, document)
     try:
         return Manifest.model_validate_json(raw, strict=True)
@@ -193,7 +193,3 @@ def _first_problem(error: ValidationError) -> str:
 def _short(value: object, longest: int = 60) -> str:
     text = repr(value)
     return f"`{text if len(text) <= longest else text[:longest] + '…'}`"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

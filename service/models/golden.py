@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.codecs.npy import read_npy
-from service.errors import ArtifactError, ServiceError
+from service.errors import ArtifactError, ServiceError, one_line
 from service.models.manifest import GOLDEN
 
 MAX_ARRAY_BYTES = 256 * 1024 * 1024
@@ -60,9 +60,9 @@ def load_golden(folder: Path) -> Golden:
     except FileNotFoundError:
         raise ArtifactError(f"`{path}` does not exist; export the model again") from None
     except UNREADABLE as error:
-        reason = " ".join(str(error).split())
         raise ArtifactError(
-            f"`{path}` must hold the arrays {', '.join(names)}: {reason}; export the model again"
+            f"`{path}` must hold the arrays {', '.join(names)}: {one_line(error)}; export "
+            "the model again"
         ) from None
     return golden
 

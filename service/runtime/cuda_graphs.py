@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from service.errors import DeviceUnavailable, ServiceError
+from service.errors import DeviceUnavailable, ServiceError, one_line
 from service.runtime.bound import Buffers
 from service.runtime.graph_spec import GraphSpec
 from service.runtime.graphs import Outputs, Run, Samples
@@ -102,7 +102,7 @@ class CapturedGraph:
 
 
 def _not_captured(spec: GraphSpec, error: Exception) -> DeviceUnavailable:
-    reason = error.detail if isinstance(error, ServiceError) else " ".join(str(error).split())[:300]
+    reason = error.detail if isinstance(error, ServiceError) else one_line(error)
     return DeviceUnavailable(
         f"`{spec.file_name}` cannot be captured as a CUDA graph: {reason}; {HINT}"
     )

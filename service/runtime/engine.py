@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.errors import ArtifactError, DeviceUnavailable
+from service.errors import ArtifactError, DeviceUnavailable, one_line
 from service.events import log_event
 from service.models.artifact import Golden, Manifest, decoded_errors
 from service.runtime.graphs import Outputs, Samples
@@ -156,11 +156,10 @@ class Engine:
         self._captured = (None, None)
 
     def _does_not_run(self, error: Exception) -> ArtifactError:
-        reason = " ".join(str(error).split())[:300]
         return ArtifactError(
             f"self-test of model `{self._manifest.name}` version {self._manifest.version} on "
-            f"{self.providers[0]}: the golden samples must run; got {reason}; choose another "
-            "`device`, or export the model again"
+            f"{self.providers[0]}: the golden samples must run; got {one_line(error)}; choose "
+            "another `device`, or export the model again"
         )
 
     def _self_test_failed(self, name: str, error: float, tolerance: float) -> ArtifactError:

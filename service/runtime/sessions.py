@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import onnxruntime as ort
 
-from service.errors import ArtifactError, DeviceUnavailable
+from service.errors import ArtifactError, DeviceUnavailable, one_line
 from service.runtime.arena import share_arena
 from service.runtime.assignment import RECORD, require_nodes_on
 from service.runtime.libraries import CUDA_LIBRARIES, CUDA_WHEELS, load_libraries
@@ -174,7 +174,7 @@ def _explain(
     model: Path | bytes, options: SessionOptions, error: Exception
 ) -> ArtifactError | DeviceUnavailable:
     name = _shown(model)
-    reason = " ".join(str(error).split())[:300]
+    reason = one_line(error)
     if options.device != "cpu" and type(error).__name__ not in BAD_GRAPH:
         return DeviceUnavailable(
             f"`device` is `{options.device}`, which did not start for {name}: {reason}; "
