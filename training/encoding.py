@@ -107,7 +107,7 @@ def encode_with_elbo(vae: VAE, source: ImageSource, indices: Tensor) -> Encoded:
 
 
 @dataclass(frozen=True)
-class ReconstructionError:
+class ReconstructionLoss:
     """Of images decoded from their posterior means, averaged over images.
 
     Attributes:
@@ -120,14 +120,14 @@ class ReconstructionError:
 
 
 @torch.no_grad()
-def reconstruction_error(vae: VAE, source: ImageSource, indices: Tensor) -> ReconstructionError:
+def measure_reconstruction(vae: VAE, source: ImageSource, indices: Tensor) -> ReconstructionLoss:
     """Encode and decode the images at `indices`, (n,), and compare."""
     nats, squared = [], []
     for batch in reconstruct(vae, source, indices):
         nats.append(batch.loss)
         difference = vae.likelihood.mean(batch.output) - batch.images
         squared.append(difference.square().flatten(1).mean(dim=1))
-    return ReconstructionError(float(torch.cat(nats).mean()), float(torch.cat(squared).mean()))
+    return ReconstructionLoss(float(torch.cat(nats).mean()), float(torch.cat(squared).mean()))
 
 
 class MeanTable:

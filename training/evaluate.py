@@ -15,7 +15,7 @@ from torch import Tensor
 
 from training.checkpoint import load_model
 from training.data import Factors, GroundTruth, ImageSource
-from training.encoding import MeanTable, reconstruction_error, sample_indices
+from training.encoding import MeanTable, measure_reconstruction, sample_indices
 from training.errors import ConfigError, DataError
 from training.evaluate_text import TITLES, print_scores, why_not_scored
 from training.metrics import (
@@ -119,7 +119,7 @@ def evaluate_run(
         if every_metric:
             further |= _other_metrics(means, factors, seed=seed, show=status.update)
     sample = sample_indices(source.n_images, SAMPLE_IMAGES, seed=seed)
-    error = reconstruction_error(run.vae, source, sample)
+    error = measure_reconstruction(run.vae, source, sample)
     evaluation = {
         "format_version": FORMAT_VERSION,
         "created": run.run_info.get("updated"),

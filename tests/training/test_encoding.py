@@ -11,7 +11,7 @@ from training.encoding import (
     MeanTable,
     encode_means,
     encode_with_elbo,
-    reconstruction_error,
+    measure_reconstruction,
     sample_indices,
 )
 from training.errors import RunError
@@ -65,9 +65,9 @@ def test_encoding_that_is_not_finite_is_refused_with_a_cure(vae, source):
         encode_with_elbo(broken, source, torch.arange(8))
 
 
-def test_reconstruction_error_is_cross_entropy_and_mean_square(vae, source):
+def test_measure_reconstruction_is_cross_entropy_and_mean_square(vae, source):
     indices = torch.arange(0, 240_000, 800)  # more than one batch
-    error = reconstruction_error(vae, source, indices)
+    error = measure_reconstruction(vae, source, indices)
     images = source.images(indices)
     with torch.no_grad():
         pixels = torch.distributions.Bernoulli(logits=vae.decode_logits(vae.encode(images)[0]))
