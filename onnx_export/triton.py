@@ -7,7 +7,6 @@ batches requests of several clients itself.
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,18 +14,12 @@ from onnx_export.errors import ExportError
 from onnx_export.folder import published, replaced
 from onnx_export.forms import Target
 from service.models.artifact import Manifest
+from service.runtime.graph_spec import TensorSpec, graph_specs
 
 MAX_BATCH_SIZE = 64
 PREFERRED_BATCH_SIZES = (8, 16, 32)
 MAX_QUEUE_DELAY_US = 500
 TRITON_TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32"}
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    name: str
-    data_type: str
-    dims: Sequence[int]
 
 
 def triton_folders(manifest: Manifest, repository: Path) -> dict[str, Path]:
@@ -77,26 +70,14 @@ def triton_config(manifest: Manifest, *, part: str, target: Target) -> str:
     A second thread inside an operation makes these small graphs slower on CPUs, so instances there
     have one thread each.
     """
-    latents = [manifest.latent_dim]
-    shape = list(manifest.sample.shape)
-    name, dtype = manifest.sample.tensor
-    tensors = {
-        "encoder": (
-            [_Tensor(name, TRITON_TYPES[dtype], shape)],
-            [_Tensor("mu", "TYPE_FP32", latents), _Tensor("logvar", "TYPE_FP32", latents)],
-        ),
-        "decoder": (
-            [_Tensor("z", "TYPE_FP32", latents)],
-            [_Tensor(name, "TYPE_FP32", shape)],
-        ),
-    }
-    inputs, outputs = tensors[part]
+    encoder, decoder = graph_specs(manifest)
+    graph = encoder if part == "encoder" else decoder
     lines = [
         f'name: "{manifest.name}-{part}"',
         'backend: "onnxruntime"',
         f"max_batch_size: {MAX_BATCH_SIZE}",
-        _tensor_list("input", inputs),
-        _tensor_list("output", outputs),
+        _tensor_list("input", [graph.input]),
+        _tensor_list("output", graph.outputs),
         "dynamic_batching {",
         f"  preferred_batch_size: {list(PREFERRED_BATCH_SIZES)}",
         f"  max_queue_delay_microseconds: {MAX_QUEUE_DELAY_US}",
@@ -108,9 +89,10 @@ def triton_config(manifest: Manifest, *, part: str, target: Target) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _tensor_list(field: str, tensors: Sequence[_Tensor]) -> str:
+def _tensor_list(field: str, tensors: Sequence[TensorSpec]) -> str:
     entries = ",\n".join(
-        f'  {{ name: "{tensor.name}" data_type: {tensor.data_type} dims: {list(tensor.dims)} }}'
+        f'  {{ name: "{tensor.name}" data_type: {TRITON_TYPES[tensor.dtype]} '
+        f"dims: {list(tensor.row)} }}"
         for tensor in tensors
     )
     return f"{field} [\n{entries}\n]"
