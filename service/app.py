@@ -117,7 +117,9 @@ def create_app(
     install_openapi(app)
     if settings.asks_for_keys:
         describe_keys(app, exempt_from(routes, settings.auth_exempt))
-    app.layers = app.middleware_stack = _layers(routes, app.router, service, tracing)
+    layers = _layers(routes, app.router, service, tracing)
+    _watch(service, layers)
+    app.layers = app.middleware_stack = layers
     return app
 
 
@@ -169,7 +171,7 @@ def _routes(app: FastAPI, service: Service) -> list[LeanRoute]:
 
 def _layers(
     routes: list[LeanRoute], router: ASGIApp, service: Service, tracing: "Tracing | None"
-) -> ASGIApp:
+) -> InFlight:
     """The layers around the routes, the outermost last; all of FastAPI's own are left out."""
     settings, lifecycle = service.settings, service.lifecycle
     app: ASGIApp = LoadLimit(
@@ -186,7 +188,11 @@ def _layers(
     app = AccessLog(app, metrics=service.metrics, choice=settings.access_log)
     app = app if tracing is None else tracing.layer(app)
     app = RequestId(app, draining=lambda: lifecycle.draining)
-    in_flight = InFlight(app)
+    return InFlight(app)
+
+
+def _watch(service: Service, in_flight: InFlight) -> None:
+    """Shows the metrics where the numbers of the moment are."""
     models = service.registry.ready_models
     service.metrics.watch(
         in_flight=lambda: in_flight.count,
@@ -195,7 +201,6 @@ def _layers(
         reading_wait_s=service.intake.wait_s,
         is_ready=lambda: is_ready(service),
     )
-    return in_flight
 
 
 def _lifespan(
