@@ -61,7 +61,7 @@ def draft_manifest(run: TrainedRun, *, name: str, version: int, images: Samples)
         dimensions=dimensions(report),
         relevant_dims=report["relevant_dims"],
         relevance_rule=report["rule"],
-        elbo_quantiles=quantiles(_finite(report["elbo_quantiles"])),
+        elbo_quantiles=quantiles(_zero_for_broken(report["elbo_quantiles"])),
         scores={} if run.is_pruned else scores(run.evaluation),
         files={name: FileEntry(sha256="0" * 64, size_bytes=0) for name in REQUIRED_FILES},
         opset=OPSET,
@@ -86,7 +86,7 @@ def dimensions(report: Mapping[str, Any]) -> list[Dimension]:
 
     Values that are not finite, which only `--force` lets through, become 0.
     """
-    return [_dimension(_finite(row)) for row in report["dims"]]
+    return [_dimension(_zero_for_broken(row)) for row in report["dims"]]
 
 
 def training_facts(run: TrainedRun) -> TrainingFacts:
@@ -201,10 +201,10 @@ def _changes(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(shorten(phrase, LONGEST_CHANGE, placeholder=" …") for phrase in phrases)
 
 
-def _finite(value: Any) -> Any:
+def _zero_for_broken(value: Any) -> Any:
     """The value with 0 for what is not finite, and for all of some quantiles if one of them is."""
     if isinstance(value, Mapping):
-        finite = {key: _finite(part) for key, part in value.items()}
+        finite = {key: _zero_for_broken(part) for key, part in value.items()}
         if finite.keys() == QUANTILES and finite != value:
             return dict.fromkeys(finite, 0.0)
         return finite

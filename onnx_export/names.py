@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from onnx_export.errors import ExportError
+from service.models.manifest import LONGEST_NAME
 
-MAX_LENGTH = 80
 RESERVED = ("relevant", "all")  # what the service takes for sets of dimensions
 
 
@@ -49,9 +49,9 @@ def _parse_part(part: str, latent_dim: int) -> tuple[int, str]:
             f"names are written NAME=DIM with commas between: got `{part}`; "
             'for example --names "scale=3,orientation=7"'
         )
-    if len(name) > MAX_LENGTH or not name.isprintable() or name.isdecimal():
+    if len(name) > LONGEST_NAME or not name.isprintable() or name.isdecimal():
         raise ExportError(
-            f"a name is 1 to {MAX_LENGTH} printable characters and not a number: got {name!r}"
+            f"a name is 1 to {LONGEST_NAME} printable characters and not a number: got {name!r}"
         )
     if name in RESERVED:
         raise ExportError(

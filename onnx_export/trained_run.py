@@ -170,7 +170,7 @@ def _not_finite(run: TrainedRun) -> Iterator[str]:
                 "NaN or infinite; train again with a lower `optimizer.learning_rate`"
             )
             return
-    if not _finite(run.report["dims"]):
+    if not _is_finite(run.report["dims"]):
         yield "`report.json` has values that are NaN or infinite; train again"
 
 
@@ -197,9 +197,9 @@ def _coarse_columns(run: TrainedRun) -> Iterator[str]:
             )
 
 
-def _finite(value: Any) -> bool:
+def _is_finite(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return all(_finite(part) for part in value.values())
+        return all(_is_finite(part) for part in value.values())
     if isinstance(value, list):
-        return all(_finite(part) for part in value)
+        return all(_is_finite(part) for part in value)
     return not isinstance(value, float) or math.isfinite(value)

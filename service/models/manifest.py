@@ -19,7 +19,7 @@ from service.errors import UnsupportedMediaType
 
 ENCODER, DECODER, GOLDEN = REQUIRED_FILES = ("encoder.onnx", "decoder.onnx", "golden.npz")
 LARGEST_LATENT_DIM = 4096  # as in training
-LONGEST_CHANGE = 200  # characters
+LONGEST_NAME, LONGEST_CHANGE = 80, 200  # characters
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -121,7 +121,7 @@ class Dimension(_Part):
     """
 
     dim: Count
-    name: Annotated[str, Field(min_length=1, max_length=80)]
+    name: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
     changes: tuple[Annotated[str, Field(max_length=LONGEST_CHANGE)], ...] = ()
     relevance: Annotated[float, Field(ge=0, le=1)]
     relevant: bool
