@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from rich.console import Console
 
 from tests.training.conftest import MakeConfig
-from training.device import choose_device, describe_device, machine_name
+from training.config import Config
+from training.device import choose_device, describe_device, join, machine_name
+from training.ranks import Ranks
 
 WIDE = {"hidden_units": 512, "hidden_layers": 2}
 
@@ -48,3 +51,19 @@ def test_nothing_is_said_on_a_processor_without_tiles(
 
 def test_machine_name_ends_with_the_threads_in_use() -> None:
     assert machine_name(torch.device("cpu")).endswith(", 1 thread")
+
+
+class _Second(Ranks):
+    rank, size = 1, 2
+
+
+def test_every_process_takes_the_threads_that_are_asked_for(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def launch(config: Config, *, accelerator: str) -> tuple[Ranks, None]:
+        torch.set_num_threads(2)  # as the launcher does
+        return _Second(), None
+
+    monkeypatch.setattr("training.device.launch", launch)
+    join(make_config(run={"threads": 1}), Console())
+    assert torch.get_num_threads() == 1
