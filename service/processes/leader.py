@@ -10,6 +10,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from multiprocessing.context import ForkProcess
 from typing import Final
@@ -65,7 +66,8 @@ def serve_in_processes(
     shared = settings_of_worker(settings, processes)
 
     def announce(registry: Registry) -> None:
-        say(welcome(registry, url, processes=processes))
+        with suppress(OSError, ServiceError):  # nobody can read it, or the models leave already
+            say(welcome(registry, url, processes=processes))
 
     def make_worker(number: int, others: AskOthers | None) -> Worker:
         return Worker(number, shared, verified, others, closed, announce)

@@ -91,6 +91,19 @@ def test_welcome_comes_once_and_says_how_many_processes(server: ServerProcess) -
     assert len(_children(server.process.pid)) == 2
 
 
+def test_service_goes_on_when_its_welcome_cannot_be_written(repository: Path) -> None:
+    disk_is_full = (
+        "import typer; echo = typer.echo; "
+        "typer.echo = lambda text: (echo(text), open('/dev/full', 'w', 1).write('\\n'))"
+    )
+    with serve(repository, "--processes", "3", before=disk_is_full) as started:
+        answers = [httpx.get(f"{started.url}/readyz").status_code for _ in range(3)]
+        code, errors = started.end()
+
+    assert answers == [200] * 3
+    assert (code, "Traceback" in errors) == (0, False)
+
+
 def test_connections_go_to_the_process_with_the_fewest(server: ServerProcess) -> None:
     with ExitStack() as stack:
         clients = [stack.enter_context(httpx.Client()) for _ in range(9)]
