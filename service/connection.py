@@ -178,6 +178,7 @@ class Connection(HttpToolsProtocol):
         self._unclaimed_bytes = 0
         self._limits.idle.pop(self, None)
         scope, http_version = self.scope, self.parser.get_http_version()
+        is_modern = http_version != "1.0"  # others take 100 for the answer: RFC 9110, 10.1.1
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = http_version
         scope["path"], scope["raw_path"], scope["query_string"] = target_of(self.url)
@@ -191,8 +192,8 @@ class Connection(HttpToolsProtocol):
             access_log=False,
             default_headers=date_headers(),
             message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=http_version != "1.0" and self.parser.should_keep_alive(),
+            expect_100_continue=is_modern and self.expect_100_continue,
+            keep_alive=is_modern and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
         if before is None or before.response_complete:

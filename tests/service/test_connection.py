@@ -166,6 +166,22 @@ def test_connection_limits_a_head_that_comes_at_once(name_bytes: int, status: by
     run(test)
 
 
+@pytest.mark.parametrize(("version", "first"), [(b"1.1", b"100 Continue"), (b"1.0", b"200 OK")])
+def test_connection_asks_for_the_body_only_where_the_client_knows_100(
+    version: bytes, first: bytes
+) -> None:
+    async def test() -> None:
+        async with serve_app(echo) as live:
+            client = await live.connect()
+            head = b"POST / HTTP/%b\r\nExpect: 100-continue\r\nConnection: close\r\n" % version
+            await client.send(head + b"Content-Length: 2\r\n\r\n", b"ab")
+            answer = await client.read_all()
+            assert answer.startswith(b"HTTP/1.1 " + first)
+            assert answer.endswith(b"ab")
+
+    run(test)
+
+
 def test_connection_answers_431_to_endless_trailers() -> None:
     async def test() -> None:
         async with serve_app(echo) as live:
