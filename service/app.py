@@ -36,6 +36,7 @@ from service.middleware.api_keys import ApiKeys
 from service.middleware.body_limit import BodyLimit
 from service.middleware.in_flight import InFlight
 from service.middleware.load_limit import LoadLimit
+from service.middleware.own_names import OwnNames
 from service.middleware.request_id import RequestId
 from service.models.registry import Registry, SyncReport
 from service.models.repository import FoundVersion, Verified, require_versions, scan
@@ -184,6 +185,8 @@ def _layers(
     if settings.asks_for_keys:
         is_exempt = exempt_from(routes, settings.auth_exempt)
         app = ApiKeys(app, knows=KeyRing(settings.api_key_hashes).knows, is_exempt=is_exempt)
+    if settings.is_for_this_machine:
+        app = OwnNames(app)
     app = Problems(app)
     app = AccessLog(app, metrics=service.metrics, choice=settings.access_log)
     app = app if tracing is None else tracing.layer(app)

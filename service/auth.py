@@ -52,9 +52,7 @@ def require_keys(settings: Settings, address: str | None) -> None:
     Raises:
         SettingsError: keys are needed, there are none, and nobody said that none are wanted.
     """
-    if settings.auth != "auto" or settings.api_key_hashes:
-        return
-    if address is None or not is_loopback(address):
+    if settings.is_for_this_machine and (address is None or not is_loopback(address)):
         place = "an unknown address" if address is None else f"the address {address}"
         raise SettingsError(
             f"a service that other machines reach must ask for API keys; got {place} and no key; "

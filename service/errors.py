@@ -16,6 +16,7 @@ ServiceError                500 internal-error
 │   ├── TooManyRows         413 too-many-rows
 │   └── HeadTooLarge        431 head-too-large           request line and headers
 ├── UnsupportedMediaType    415 unsupported-media-type
+├── Misdirected             421 misdirected              `Host` names another machine
 ├── InvalidValue            422 invalid-value            well formed, but a value is wrong
 ├── QueueFull               429 queue-full               carries `retry_after_s`
 │   └── QueueTooLong        429 queue-too-long           for the deadline; likewise
@@ -160,6 +161,12 @@ class UnsupportedMediaType(ServiceError):
     status = 415
     type = "unsupported-media-type"
     title = "Unsupported media type"
+
+
+class Misdirected(ServiceError):
+    status = 421
+    type = "misdirected"
+    title = "Misdirected request"
 
 
 class InvalidValue(ServiceError):

@@ -77,8 +77,9 @@ class SafetySettings(BaseSettings):
     auth: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Whether requests need an API key; auto asks for one if there are hashes of "
-        "keys, and does not start without them where other machines reach the service; on does "
-        "not start without them anywhere; off asks for none.",
+        "keys; without them it does not start where other machines reach the service, and "
+        "elsewhere answers 421 to a `Host` that may be a web site's; on does not start without "
+        "them anywhere; off asks for none.",
     )
     api_key_hashes: Annotated[tuple[str, ...], NoDecode, AfterValidator(_require_hashes)] = Field(
         (),
@@ -95,6 +96,11 @@ class SafetySettings(BaseSettings):
     def asks_for_keys(self) -> bool:
         """Whether a request needs a key; who listens openly must have decided, see `auth`."""
         return self.auth != "off" and bool(self.api_key_hashes)
+
+    @property
+    def is_for_this_machine(self) -> bool:
+        """Whether nobody decided on keys, so that it may listen on loopback only."""
+        return self.auth == "auto" and not self.api_key_hashes
 
     @field_validator("api_key_hashes", "auth_exempt", mode="before")
     @classmethod

@@ -1,5 +1,7 @@
 """Keys asked for by the whole application, and what OpenAPI says of them."""
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -72,6 +74,18 @@ async def test_security_asks_for_nothing_when_switched_off(start_service: StartS
 
     assert answer.status_code == 200
     assert "securitySchemes" not in document["components"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "status"), [({}, 421), ({"auth": "off"}, 200), ({"api_key_hashes": HASHES}, 401)]
+)
+async def test_security_answers_to_the_name_of_a_web_site_only_where_it_was_decided_on(
+    start_service: StartService, settings: dict[str, Any], status: int
+) -> None:
+    async with start_service(**settings) as started:
+        answer = await started.client.get("/models", headers={"Host": "evil.example:8000"})
+
+    assert answer.status_code == status
 
 
 async def test_security_counts_who_was_turned_away(start_service: StartService) -> None:
