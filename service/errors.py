@@ -51,8 +51,8 @@ class ServiceError(Exception):
     title: ClassVar[str] = "Internal error"
 
     def __init__(self, detail: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        self.detail = detail.encode(errors="replace").decode()  # a path may be no UTF-8
+        super().__init__(self.detail)
 
 
 class MalformedInput(ServiceError):

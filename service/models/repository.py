@@ -109,7 +109,7 @@ def _models(repository: Path) -> Iterator[tuple[str, list[FoundVersion]]]:
         for model in models:
             versions = _versions(model)
             if versions:
-                yield model.name, versions
+                yield versions[0].name, versions
     except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(
             f"model repository `{repository}` does not exist or is no folder; "
@@ -133,8 +133,9 @@ def _versions(model: Path) -> list[FoundVersion]:
             raise
         return []  # no model is called so: `lost+found` of a volume, which only root may read
     numbered = [(int(each.name), each) for each in folders if VERSION.fullmatch(each.name)]
+    name = model.name.encode(errors="replace").decode()  # logs and metrics take nothing but UTF-8
     return [
-        FoundVersion(model.name, number, folder, _stamp(folder))
+        FoundVersion(name, number, folder, _stamp(folder))
         for number, folder in sorted(numbered, reverse=True)
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -48,6 +49,10 @@ def test_title_is_a_short_sentence(error: type[ServiceError]) -> None:
 def test_detail_is_the_text_of_the_exception() -> None:
     error = ServiceError("the rule; got this; do that")
     assert error.detail == str(error) == "the rule; got this; do that"
+
+
+def test_detail_is_text_whatever_a_path_holds() -> None:
+    assert ServiceError(f"`{os.fsdecode(b'caf' + bytes([0xE9]))}`").detail == "`caf?`"
 
 
 def test_unknown_model_says_what_exists() -> None:

@@ -57,6 +57,13 @@ def test_scan_follows_links(tmp_path: Path) -> None:
     assert _keys(scan([tmp_path / "models"])) == [("ovals", 1)]
 
 
+def test_scan_gives_a_name_that_is_no_utf_8_as_text(tmp_path: Path) -> None:
+    os.makedirs(os.fsencode(tmp_path) + b"/models/caf\xe9/1")
+    (found,) = scan([tmp_path / "models"])
+    assert found.key == ("caf?", 1)
+    assert found.folder.is_dir()
+
+
 def test_the_stamp_changes_with_any_file(tmp_path: Path) -> None:
     root = _put(tmp_path / "models", "ovals/1")
     before = scan([root])
