@@ -47,7 +47,8 @@ def _file(path: Path) -> Handler:
         headers |= page_headers(content)
 
     async def explorer_file(call: Call) -> Response:
-        if call.record.headers.get(b"if-none-match") == tag.encode():
+        # One of several, perhaps; and weak behind a proxy that compresses: RFC 9110, 13.1.2.
+        if tag.encode() in call.record.headers.get(b"if-none-match", b""):
             return Response(status_code=304, headers=headers)
         return Response(content, media_type=_KINDS[path.suffix], headers=headers)
 

@@ -65,9 +65,13 @@ async def test_explorer_files_have_their_type(
     assert answer.content == (WEB / name).read_bytes()
 
 
-async def test_explorer_file_that_is_unchanged_is_not_sent_again(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("known", ["{}", "W/{}", '"other", {}'])
+async def test_explorer_file_that_is_unchanged_is_not_sent_again(
+    client: httpx.AsyncClient, known: str
+) -> None:
     first = await client.get("/explorer/main.js")
-    second = await client.get("/explorer/main.js", headers={"If-None-Match": first.headers["etag"]})
+    headers = {"If-None-Match": known.format(first.headers["etag"])}
+    second = await client.get("/explorer/main.js", headers=headers)
 
     assert (second.status_code, second.content) == (304, b"")
 
