@@ -114,7 +114,6 @@ class Connection(HttpToolsProtocol):
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(too_large(self._head_bytes), "head_too_large")
                 return
-            self.logger.warning("Invalid HTTP request received.")
             self._refuse(MalformedInput(_NO_HTTP), "malformed")
             return
         if self.cycle is before:  # no further head is complete

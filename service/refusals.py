@@ -1,5 +1,6 @@
 """What a connection is answered without the application: limits on connections and heads."""
 
+import logging
 import secrets
 from collections.abc import Mapping
 from typing import Final
@@ -8,6 +9,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.api.problems import PROBLEM_JSON, problem_body, problem_headers
 from service.errors import HeadTooLarge, QueueFull, RequestTimeout, ServiceError
+from service.events import log_event
+from service.exchange import date_headers
 from service.observability.record import RECORD, record_of
 
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -17,15 +20,19 @@ Facts = Mapping[str, object]  # an ASGI scope
 
 
 def answer_to(error: ServiceError, scope: Facts | None = None) -> bytes:
-    """The bytes of a whole answer after which the connection ends.
+    """The bytes of a whole answer after which the connection ends; its id goes to the log.
 
     Args:
         scope: of the request under way, whose id the answer has; None if there is none.
     """
     is_known = scope is not None and RECORD in scope
     request_id = record_of(scope).request_id if is_known else secrets.token_hex(8)
+    log_event(
+        logging.INFO, "refused", request_id=request_id, status=error.status, problem=error.type
+    )
     body = problem_body(error, request_id)
     headers = [
+        *date_headers(),
         (b"x-request-id", request_id.encode()),
         (b"content-type", PROBLEM_JSON.encode()),
         (b"content-length", b"%d" % len(body)),

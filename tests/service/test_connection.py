@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 import socket
 import time
@@ -69,6 +70,7 @@ def _problem(answer: bytes) -> tuple[bytes, Any]:
     assert b"content-type: application/problem+json" in head
     assert b"connection: close" in head
     status, *lines = head.split(b"\r\n")
+    assert b"\r\ndate: " in head
     problem = json.loads(body)
     (request_id,) = [line for line in lines if line.startswith(b"x-request-id: ")]
     assert re.fullmatch(r"[0-9a-f]{16}", problem["request_id"])
@@ -274,6 +276,25 @@ def test_connection_gives_each_answer_without_a_request_an_id_of_its_own() -> No
                 await client.send(b"\x16\x03\x01\r\n\r\n")
                 ids.add(_problem(await client.read_all())[1]["request_id"])
             assert len(ids) == 3
+
+    run(test)
+
+
+def test_connection_logs_the_id_of_an_answer_without_a_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        async with serve_app(at_once) as live:
+            client = await live.connect()
+            with caplog.at_level(logging.INFO):
+                await client.send(b"\x16\x03\x01")
+                _, problem = _problem(await client.read_all())
+            (line,) = [one for one in caplog.records if one.getMessage() == "refused"]
+            assert vars(line)["fields"] == {
+                "request_id": problem["request_id"],
+                "status": 400,
+                "problem": "malformed-input",
+            }
 
     run(test)
 
