@@ -5,9 +5,16 @@ Defaults are the constants of the authors' code for Oval-dSprites (arXiv 1902.01
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from training.schedules import Schedule
 
@@ -15,10 +22,28 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Betas = tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
 
 
+def _holds_a_switch(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_holds_a_switch(item) for item in value)
+    return isinstance(value, bool)
+
+
 class Section(BaseModel):
     """A table of the configuration file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python counts true as 1: what was meant for a switch would be a number in silence."""
+        field = cls.model_fields[info.field_name or ""]
+        if field.annotation is not bool and _holds_a_switch(value):
+            raise ValueError(
+                f"true and false are for settings that are on or off: got {value!r}; give the "
+                "value itself"
+            )
+        return value
 
 
 class DataConfig(Section):
