@@ -186,8 +186,8 @@ def _open_any(config: DataConfig, path: Path) -> ImageFolder | StoredImages:
 def notes_on(source: ImageSource) -> list[str]:
     """What a person should know about a set that was opened: what was left out, a range found."""
     whole = whole_source(source)
-    if isinstance(whole, StoredImages) and whole.divisor not in RANGES:
-        return [f"values of 0 to {whole.divisor:g} become 0 to 1"]
+    if isinstance(whole, StoredImages):
+        return _notes_on_array(whole)
     if not isinstance(whole, ImageFolder):
         return []
     notes = []
@@ -208,6 +208,16 @@ def notes_on(source: ImageSource) -> list[str]:
             f"{whole.n_repeated:,} pictures are the same as another one: where copies are held out "
             "and trained on, the two say nothing of each other"
         )
+    return notes
+
+
+def _notes_on_array(images: StoredImages) -> list[str]:
+    notes = []
+    if images.divisor not in RANGES:
+        notes.append(f"values of 0 to {images.divisor:g} become 0 to 1")
+    if images.ground is not None:
+        level = "white" if images.ground else "black"
+        notes.append(f"the fourth channel is taken for alpha: transparent parts show {level}")
     return notes
 
 

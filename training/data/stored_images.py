@@ -16,9 +16,12 @@ from torch import Tensor
 from training.data.array_files import Rows
 from training.data.factor_table import FactorTable
 from training.data.ground_truth import GroundTruth
+from training.data.polarity import polarity_of
 from training.errors import DataError
 
 PROBE_IMAGES = 2048  # of a set on disk, looked at to find the range of values
+GROUND_PROBES = 64  # transparent images that are looked at to find what they lie on
+WITH_ALPHA = 4  # channels: red, green, blue and alpha
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's conversion to gray
 RANGES = (1.0, 255.0, 65_535.0)
 # Part of the range that the brightest pixel must reach: label maps, digits of 0 to 16 and 12 bits
@@ -38,6 +41,7 @@ class Layout:
         width: Pixels.
         order: Axes of one image, after the image number, as (channels, height, width); None for a
             gray image without a channel axis, and for flat rows of pixels.
+        has_alpha: Whether a fourth channel says how far the ground shows through.
     """
 
     n_images: int
@@ -45,10 +49,13 @@ class Layout:
     height: int
     width: int
     order: tuple[int, int, int] | None
+    has_alpha: bool = False
 
 
 def find_layout(shape: Sequence[int], *, origin: str) -> Layout:
     """Read the sides (N, H, W), (N, H, W, C), (N, C, H, W) or (N, H * W) of square images.
+
+    C is 1, 3, or 4 of red, green, blue and alpha.
 
     Raises:
         DataError: None of these fits.
@@ -63,9 +70,13 @@ def find_layout(shape: Sequence[int], *, origin: str) -> Layout:
         return Layout(n, sides[2], sides[0], sides[1], (2, 0, 1))
     if len(sides) == 3 and sides[0] in (1, 3):
         return Layout(n, sides[0], sides[1], sides[2], (0, 1, 2))
+    if len(sides) == 3 and sides[2] == WITH_ALPHA:
+        return Layout(n, 3, sides[0], sides[1], (2, 0, 1), has_alpha=True)
+    if len(sides) == 3 and sides[0] == WITH_ALPHA:
+        return Layout(n, 3, sides[1], sides[2], (0, 1, 2), has_alpha=True)
     raise DataError(
-        f"images are (N, H, W), (N, H, W, C), (N, C, H, W) with 1 or 3 channels, or rows of square "
-        f"gray ones: {origin} has the shape {tuple(shape)}; change `data.key`, or convert it"
+        f"images are (N, H, W), (N, H, W, C), (N, C, H, W) with 1, 3 or 4 channels, or rows of "
+        f"square gray ones: {origin} has the shape {tuple(shape)}; change `data.key`, or convert it"
     )
 
 
@@ -74,9 +85,11 @@ def images_last(rows: Rows) -> bool:
     shape = rows.shape
     if len(shape) == 3:
         return shape[0] == shape[1] != shape[2]
-    return (
-        len(shape) == 4 and shape[0] == shape[1] and shape[2] in (1, 3) and shape[3] not in (1, 3)
-    )
+    if len(shape) != 4 or shape[0] != shape[1]:
+        return False
+    if shape[2] == WITH_ALPHA:
+        return shape[3] not in (1, 3, WITH_ALPHA)
+    return shape[2] in (1, 3) and shape[3] not in (1, 3)
 
 
 def find_divisor(rows: Rows, *, origin: str) -> float:
@@ -152,6 +165,19 @@ class StoredImages:
         self.n_images = self._layout.n_images
         self.image_shape = (channels or self._layout.channels, size, size)
         self.factors = factors
+        self._ground = 1.0
+        if self._layout.has_alpha and self._is_light():
+            self._ground = 0.0
+
+    @property
+    def ground(self) -> float | None:
+        """What shows through transparent parts, 0 (black) or 1; None of images without alpha."""
+        return self._ground if self._layout.has_alpha else None
+
+    def _is_light(self) -> bool:
+        """Whether images on white are light on dark even so, as `image_folder.ground_of` asks."""
+        probes = torch.linspace(0, self.n_images - 1, min(GROUND_PROBES, self.n_images))
+        return polarity_of(self.images(probes.long())) == "light_on_dark"
 
     def sha256(self) -> str:
         """Hash of the files' bytes."""
@@ -166,7 +192,13 @@ class StoredImages:
             low, high = torch.stack(torch.aminmax(pixels)).tolist()  # NaN where one pixel is
             if not (low >= 0 and high <= 1 + _ROUNDING):
                 raise self._out_of_range(pixels, indices)
-        return fit_pixels(pixels, self.image_shape)
+        return fit_pixels(self._on_ground(pixels), self.image_shape)
+
+    def _on_ground(self, pixels: Tensor) -> Tensor:
+        if not self._layout.has_alpha:
+            return pixels
+        color, alpha = pixels[:, :3], pixels[:, 3:]
+        return color * alpha + self._ground * (1 - alpha)
 
     def _out_of_range(self, pixels: Tensor, indices: Tensor) -> DataError:
         """Of a set too large to be looked at whole when it was opened."""

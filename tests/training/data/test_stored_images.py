@@ -35,6 +35,37 @@ def test_images_of_any_order_of_sides_are_the_same(tmp_path: Path, order: tuple[
     torch.testing.assert_close(source.images(PICKED), expected)
 
 
+@pytest.mark.parametrize("level", [0, 255], ids=["light on dark", "dark on light"])
+@pytest.mark.parametrize(
+    "order",
+    [(0, 1, 2, 3), (0, 3, 1, 2), (1, 2, 3, 0)],
+    ids=["channels last", "channels first", "images last"],
+)
+def test_transparent_images_are_read_as_pictures_are(
+    tmp_path: Path, level: int, order: tuple[int, ...]
+) -> None:
+    images = np.full((9, 16, 16, 4), level, np.uint8)
+    images[..., 3] = 255
+    images[:, 4:12, 4:12] = RNG.integers(0, 256, (9, 8, 8, 4), dtype=np.uint8)
+    images[:, 2, 2] = 0
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for k, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{k}.png")
+    array = opened(tmp_path, images.transpose(order))
+    pictures = open_images(DataConfig(name="images", path=folder, size=16, channels=3))
+    torch.testing.assert_close(array.images(PICKED), pictures.images(PICKED), atol=0.01, rtol=0)
+    color = "white" if level else "black"
+    assert notes_on(array) == [
+        f"the fourth channel is taken for alpha: transparent parts show {color}"
+    ]
+
+
+def test_four_images_in_the_order_of_matlab_have_no_alpha(tmp_path: Path) -> None:
+    source = opened(tmp_path, COLOR[:4].transpose(1, 2, 3, 0))
+    assert (source.n_images, notes_on(source)) == (4, [])
+
+
 def test_flat_rows_are_square_gray_images(tmp_path: Path) -> None:
     gray = COLOR[..., 0]
     flat, square = (opened(tmp_path, rows).images(PICKED) for rows in (gray.reshape(9, -1), gray))
@@ -89,7 +120,7 @@ def test_dark_fractions_stay_dark(tmp_path: Path) -> None:
         (np.full((3, 8, 8), np.nan), "has nan to nan"),
         (np.full((3, 8, 8), 1.02), r"has 1\.02 to 1\.02; shift and scale them"),
         (np.full((3, 8, 8), 1j), "pixels must be numbers: .* holds complex128"),
-        (np.zeros((3, 8, 8, 4)), r"has the shape \(3, 8, 8, 4\)"),
+        (np.zeros((3, 8, 8, 5)), r"with 1, 3 or 4 channels, .* has the shape \(3, 8, 8, 5\)"),
         (np.zeros((3, 7)), r"has the shape \(3, 7\)"),
     ],
 )
