@@ -43,10 +43,10 @@ def start_run(config: Config, out: Path, *, console: Console) -> str:
     if ranks.rank > 0:
         return _follow(_state(config, images.image_shape, ranks, device), images, config)
     state = _state(config, images.image_shape, ranks, device)  # Fails before there is a folder.
+    info = _describe(config, images, device)  # Hashes the file, which may take minutes.
     folder.create()
     with folder.lock():
         write_atomically(folder.config, config_toml(config).encode())
-        info = _describe(config, images, device)
         return _train(folder, state, images, config=config, info=info, console=console)
 
 

@@ -22,6 +22,7 @@ from training.cli import main
 from training.config import Config
 from training.config_file import config_toml
 from training.data import ImageSource, open_images
+from training.data.tables import Vectors
 from training.errors import DataError, RunError
 from training.fit import Hooks, fit, new_state
 from training.progress import PlainDisplay
@@ -106,6 +107,24 @@ def test_full_disk_at_the_start_is_one_line_and_leaves_the_folder_free(
         "another folder\n"
     )
     assert start_run(make_config(), out, console=QUIET) == "finished"
+
+
+def test_run_that_is_stopped_while_its_file_is_hashed_leaves_no_folder(
+    tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "rows.npy", np.random.default_rng(1).normal(size=(40, 5)))
+    config = make_config(
+        data={"name": "vectors", "path": str(tmp_path / "rows.npy")},
+        objective={"likelihood": "gaussian"},
+    )
+
+    def interrupted(source: Vectors) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Vectors, "sha256", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start_run(config, tmp_path / "run", console=QUIET)
+    assert not (tmp_path / "run").exists()
 
 
 def test_disk_with_room_for_one_checkpoint_is_refused_at_the_start(
