@@ -28,6 +28,11 @@ BESIDE_BAR: dict[str, Any] = {
 TITLE: dict[str, Any] = {"loc": "left", "fontsize": 11, "color": INK}
 
 
+def as_drawn(name: str) -> str:
+    """A name that people gave, for matplotlib: what stands between two `$` is a formula to it."""
+    return name.replace("$", r"\$")
+
+
 def relevance_figure(rows: Sequence[dict[str, Any]]) -> Figure:
     """Bars of relevance and of mean KL, most relevant dimension on top.
 

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from training.charts import ACCENT, BESIDE_BAR, INK, LINE, MUTED, TITLE
+from training.charts import ACCENT, BESIDE_BAR, INK, LINE, MUTED, TITLE, as_drawn
 from training.data import ImageSource
 from training.encoding import sample_indices
 from training.metrics.column_effects import is_constant
@@ -106,4 +106,4 @@ def _most_moved(effects: Floats) -> list[int]:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    return as_drawn(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…")

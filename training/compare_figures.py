@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from training.charts import ACCENT, INK, MUTED
+from training.charts import ACCENT, INK, MUTED, as_drawn
 from training.comparison import Comparison, Found
 from training.data import ImageSource
 from training.figures import MAX_ROWS, colored, label, save_figure, sheet, traverse
@@ -108,7 +108,7 @@ def _clusters_of_a_page(found: Sequence[Found]) -> list[Found]:
 
 def _title(one: Found) -> str:
     runs = f"in {len(one.members)} run{'s' if len(one.members) > 1 else ''}"
-    return f"{one.factor}, {runs}" if one.factor else runs
+    return f"{as_drawn(one.factor)}, {runs}" if one.factor else runs
 
 
 def _row_labels(comparison: Comparison) -> list[str]:
@@ -116,7 +116,7 @@ def _row_labels(comparison: Comparison) -> list[str]:
     labels = []
     for one in comparison.found:
         for number, (run, dim) in enumerate(one.members):
-            factor = f"{one.factor}   " if one.factor and number == 0 else ""
+            factor = f"{as_drawn(one.factor)}   " if one.factor and number == 0 else ""
             labels.append(f"{factor}run {run + 1}: {dim}")
     return labels
 

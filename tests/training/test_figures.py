@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training.column_figures import explained_figure, explained_variance
+from training.column_figures import effects_figure, explained_figure, explained_variance
 from training.data.sprites import Sprites
 from training.figures import (
     draw_report_figures,
@@ -101,6 +101,13 @@ def test_draw_report_figures_without_a_log_leaves_the_curves_out(tmp_path):
     report = {"dims": [ROWS[1], ROWS[0]], "relevant_dims": [1]}
     paths = draw_report_figures(tmp_path / "figures", vae, source, report=report, log=[])
     assert [path.stem for path in paths] == ["reconstructions", "traversals", "relevance"]
+
+
+def test_dollars_in_the_names_of_columns_make_no_formula():
+    columns = ["US$_to_$", "$x", "cost in $"]
+    rows = [row | {"column_effects": [0.5, -0.2, 0.1]} for row in ROWS]
+    for figure in (effects_figure(rows, columns), explained_figure(np.ones(3), columns)):
+        assert pixels(figure).size > 0
 
 
 def test_constant_column_keeps_no_share_of_a_variance():
