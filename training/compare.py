@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from training.checkpoint import LoadedRun, load_model
@@ -61,7 +62,7 @@ def compare_runs(
     indices = sample_indices(whole.n_images, N_IMAGES, seed=seed)
     runs = []
     for folder, run, source in zip(run_dirs, loaded, sources, strict=True):
-        with console.status(f"Looking at {folder}"):
+        with console.status(f"Looking at {escape(str(folder))}"):
             report = report_of_run(folder, run, source)
             codes = encode_means(run.vae, whole_source(source), indices).double().numpy()
             runs.append(RunCodes(str(folder), _facts(run), report=report, codes=codes))
@@ -178,7 +179,7 @@ def runs_table(content: dict[str, Any]) -> Table:
     for number, run in enumerate(content["runs"], start=1):
         table.add_row(
             str(number),
-            run["run"],
+            escape(run["run"]),
             str(run["seed"]),
             f"{run['n_relevant']} of {run['latent_dim']}",
             f"{run['udr']:.3f}",
@@ -200,7 +201,7 @@ def clusters_table(comparison: Comparison) -> Table:
 
 
 def _cells(one: Found, comparison: Comparison, *, known: bool) -> list[str]:
-    factor = [one.factor or "none", f"{one.share:.0%}"] if known else []
+    factor = [escape(one.factor or "none"), f"{one.share:.0%}"] if known else []
     alike = "" if np.isnan(one.correlation) else f"{one.correlation:.2f}"
     dims = dict.fromkeys(range(len(comparison.runs)), ".")
     for (run, dim), sign in zip(one.members, one.signs, strict=True):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from training.data import Factors
@@ -48,12 +49,12 @@ def votes_table(name: str, result: VoteResult, *, factor_names: Sequence[str]) -
     table.add_column("dim", "right", justify="right")
     for factor, accuracy in zip(factor_names, result.factor_accuracy, strict=True):
         share = "-" if np.isnan(accuracy) else f"{accuracy:.1%}"
-        table.add_column(factor, share, justify="right")
+        table.add_column(escape(factor), share, justify="right")
     table.add_column("stands for", no_wrap=True)
     for dim in result.active_dims:
         number = int(result.dim_factor[dim])
         votes = (f"{count:.0f}" for count in result.table[dim])
-        table.add_row(str(dim), *votes, factor_names[number] if number >= 0 else "nothing")
+        table.add_row(str(dim), *votes, escape(factor_names[number]) if number >= 0 else "nothing")
     return table
 
 
@@ -69,7 +70,7 @@ def print_scores(
         console.print(votes_table(name, results["robust"], factor_names=factor_names))
     console.print(_summary(votes))
     for line in _further_lines(further["mig"], further["dci_forest"]):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     others = {name: further[name] for name in OTHER_TITLES if name in further}
     if others:
         console.print(_others_table(others))
@@ -81,7 +82,7 @@ def _others_table(others: dict[str, dict[str, Any]]) -> Table:
     table.add_column("score", no_wrap=True)
     for name, content in others.items():
         scored = "score" in content
-        score = _figure(content, "score", "ci95") if scored else content["not_scored"]
+        score = _figure(content, "score", "ci95") if scored else escape(content["not_scored"])
         table.add_row(OTHER_TITLES[name], score)
     return table
 

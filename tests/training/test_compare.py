@@ -7,7 +7,8 @@ from rich.console import Console
 from sklearn.datasets import load_digits
 
 from training.cli import main
-from training.compare import compare_runs
+from training.compare import clusters_table, compare_runs, runs_table
+from training.comparison import Comparison, Found
 from training.errors import ConfigError, DataError
 from training.runs import start_run
 
@@ -133,6 +134,17 @@ def test_compare_runs_on_rows_draws_no_images(vectors, make_config, tmp_path):
         "compare.json",
         "matches.png",
     ]
+
+
+def test_tables_keep_brackets_in_the_names_of_runs_and_factors():
+    run = {"run": "runs/[a]", "seed": 1, "n_relevant": 1, "latent_dim": 2, "udr": 0.5}
+    found = Found(((0, 0),), (1,), float("nan"), "age [years]", 0.5)
+    comparison = Comparison([None], [found], udr=None, factor_names=["age [years]"])
+    console = Console(file=io.StringIO(), width=120)
+    console.print(runs_table({"runs": [run]}))
+    console.print(clusters_table(comparison))
+    for name in ("runs/[a]", "age [years]"):
+        assert name in console.file.getvalue()
 
 
 def test_compare_on_the_command_line_needs_a_folder_of_a_run(tmp_path, capsys):

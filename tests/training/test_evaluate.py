@@ -256,6 +256,16 @@ def test_votes_table_names_what_each_dimension_stands_for():
     assert ["right", "100.0%", "100.0%"] in rows
 
 
+def test_votes_table_keeps_brackets_in_the_names_of_factors():
+    grid = np.stack(np.unravel_index(np.arange(30), (6, 5)), axis=1)
+    protocol = VoteProtocol(n_train=10, n_eval=20)
+    result = factor_vae_score(grid.astype(float), grid, seed=0, protocol=protocol)
+    console = Console(file=io.StringIO(), width=120)
+    names = ("age [years]", "size [/mm]")
+    console.print(votes_table("factor_vae_score", result, factor_names=names))
+    assert [console.file.getvalue().count(name) for name in names] == [2, 2]
+
+
 def test_evaluate_run_refuses_fewer_votes_than_factors(finished, labelled):
     with pytest.raises(ConfigError, match="needs a vote: got --votes 3 for 4 factors; give 4 or "):
         evaluate_run(finished, n_votes=3, console=quiet())
