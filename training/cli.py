@@ -71,11 +71,21 @@ def run(
 def resume(
     run_dir: RunArgument,
     steps: Annotated[int | None, typer.Option(min=1, help="Train up to this step instead.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help="Change where and how it goes on: run.threads, run.device, data.path and the "
+            "like; what it computes stays.",
+        ),
+    ] = None,
 ) -> None:
     """Go on with a run that was stopped or killed, as if it had never been."""
     from training.runs import resume_run
 
-    _end(resume_run(run_dir, steps=steps, console=_console()), run_dir)
+    status = resume_run(run_dir, steps=steps, overrides=overrides or [], console=_console())
+    _end(status, run_dir)
 
 
 @app.command()

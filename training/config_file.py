@@ -63,10 +63,15 @@ def config_json(config: Config) -> str:
     return json.dumps(config.model_dump(mode="json"), sort_keys=True)
 
 
+def config_tables(config: Config) -> dict[str, dict[str, Any]]:
+    """The configuration as the plain tables that `parse_config` reads back to an equal one."""
+    return config.model_dump(mode="json", exclude_none=True)
+
+
 def config_toml(config: Config) -> str:
     """The configuration as TOML that `load_config` reads back to an equal one."""
     lines: list[str] = []
-    for section, values in config.model_dump(mode="json", exclude_none=True).items():
+    for section, values in config_tables(config).items():
         lines += [
             f"[{section}]",
             *(f"{key} = {_toml_value(value)}" for key, value in values.items()),

@@ -2,7 +2,7 @@
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -14,17 +14,24 @@ from rich.console import Console
 
 from training.checkpoint import read_checkpoint, restore
 from training.config import Config
-from training.config_file import config_toml, load_config
+from training.config_file import config_toml
 from training.data import ImageSource, notes_on, open_images, require_enough
 from training.data.standardization import Standardization, standardization_of
 from training.device import join, machine_name
-from training.errors import ConfigError, DataError, RunError, as_typed
+from training.errors import DataError, RunError, as_typed
 from training.fit import Hooks, fit, new_state
 from training.location import Locations, located, locations_of
 from training.networks import SampleShape
 from training.progress import make_display
 from training.ranks import Ranks
 from training.recorder import Recorder
+from training.resumption import (
+    changes_between,
+    other_numbers,
+    recorded,
+    unread_edits,
+    with_changes,
+)
 from training.run_folder import FORMAT_VERSION, RunFolder, now, write_atomically
 from training.state import TrainingState
 
@@ -50,13 +57,26 @@ def start_run(config: Config, out: Path, *, console: Console) -> str:
         return _train(folder, state, images, config=config, info=info, console=console)
 
 
-def resume_run(run_dir: Path, *, steps: int | None, console: Console) -> str:
-    """Go on from the folder's checkpoint as if never stopped; `steps` sets another end.
+def resume_run(
+    run_dir: Path,
+    *,
+    steps: int | None = None,
+    overrides: Sequence[str] = (),
+    console: Console,
+) -> str:
+    """Go on from the folder's checkpoint as if never stopped.
+
+    Args:
+        run_dir: Folder of the run.
+        steps: Another end.
+        overrides: `section.key=value`, of the settings that `training/resumption.py` lets change.
+        console: Where it says what it does.
 
     Returns:
         As `start_run`.
 
     Raises:
+        ConfigError: A setting would change what the run computes.
         RunError: There is nothing left to do, or the folder is not that of a run.
         DataError: The images are no longer the ones that the run was started with.
     """
@@ -68,7 +88,9 @@ def resume_run(run_dir: Path, *, steps: int | None, console: Console) -> str:
             "go on with: resume that run, and prune it again"
         )
     checkpoint = read_checkpoint(folder.checkpoint)
-    config = _with_steps(checkpoint.config, steps)
+    end = [] if steps is None else [f"run.steps={steps}"]
+    config = with_changes(checkpoint.config, [*overrides, *end])
+    changes = changes_between(checkpoint.config, config)
     if checkpoint.step >= config.run.steps:
         raise RunError(
             f"the run is already at step {checkpoint.step} of {config.run.steps}; "
@@ -76,10 +98,15 @@ def resume_run(run_dir: Path, *, steps: int | None, console: Console) -> str:
         )
     ranks, device = join(config, console)
     console = console if ranks.rank == 0 else Console(quiet=True)
+    locations = {
+        key: place
+        for key, place in info.get("data_paths", {}).items()
+        if f"data.{key}" not in changes
+    }
     images = _open_images(
         config,
         console,
-        locations=info.get("data_paths", {}),
+        locations=locations,
         standardization=Standardization.of_run(info["data"]),
     )
     _require_same_images(info, images)
@@ -90,28 +117,19 @@ def resume_run(run_dir: Path, *, steps: int | None, console: Console) -> str:
     with folder.lock():
         _require_same_step(folder, state)
         folder.cut_metrics(after=state.step)
-        for line in _changed_since(folder.config, checkpoint.config):
+        for line in (
+            *unread_edits(folder.config, config, but=changes),
+            *(f"Changed: {name} from {old} to {new}" for name, (old, new) in changes.items()),
+            *other_numbers(info, device.type),
+        ):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         write_atomically(folder.config, config_toml(config).encode())
         console.print(f"Resuming at step {state.step:,}", highlight=False)
         info |= {"steps": config.run.steps, "code_version": _code_versions(info)} | _place(device)
+        info |= recorded(info, changes, step=state.step)
+        info["data_paths"] = locations_of(config.data) | locations
+        info["data"] |= _factors_of(images)
         return _train(folder, state, images, config=config, info=info, console=console)
-
-
-def _changed_since(path: Path, began: Config) -> Iterator[str]:
-    """What somebody wrote into the run's configuration, which a run that goes on does not read."""
-    try:
-        found = load_config(path).model_dump()
-    except ConfigError:
-        found = {}
-    for section, settings in began.model_dump().items():
-        for key, value in settings.items():
-            written = found.get(section, {}).get(key, value)
-            if written != value and (section, key) != ("run", "steps"):
-                yield (
-                    f"warning: `{path}` says `{section}.{key}` = {written}; a run goes on with the "
-                    f"settings that it began with, {value}, and the file is written anew"
-                )
 
 
 def _require_same_step(folder: RunFolder, state: TrainingState) -> None:
@@ -212,14 +230,8 @@ def _require_same_images(info: dict[str, Any], images: ImageSource) -> None:
         )
 
 
-def _with_steps(config: Config, steps: int | None) -> Config:
-    if steps is None:
-        return config
-    return config.model_copy(update={"run": config.run.model_copy(update={"steps": steps})})
-
-
 def _describe(config: Config, images: ImageSource, device: torch.device) -> dict[str, Any]:
-    factors, vectors = images.factors, standardization_of(images)
+    vectors = standardization_of(images)
     return {
         "format_version": FORMAT_VERSION,
         "status": "running",
@@ -230,8 +242,7 @@ def _describe(config: Config, images: ImageSource, device: torch.device) -> dict
             "source": images.source,
             "sha256": images.sha256(),
             "n_images": images.n_images,
-            "factor_names": list(factors.factor_names) if factors else None,
-            "factor_sizes": list(factors.factor_sizes) if factors else None,
+            **_factors_of(images),
             **({} if vectors is None else vectors.facts()),
         },
         "data_paths": locations_of(config.data),
@@ -241,6 +252,14 @@ def _describe(config: Config, images: ImageSource, device: torch.device) -> dict
         "steps": config.run.steps,
         "seconds": 0.0,
         "created": now(),
+    }
+
+
+def _factors_of(images: ImageSource) -> dict[str, list[Any] | None]:
+    factors = images.factors
+    return {
+        "factor_names": list(factors.factor_names) if factors else None,
+        "factor_sizes": list(factors.factor_sizes) if factors else None,
     }
 
 

@@ -167,10 +167,19 @@ def _moments(optimizers: dict[str, Adam]) -> Iterator[tuple[str, Tensor]]:
 def restore_state(state: TrainingState, tensors: dict[str, Tensor], *, step: int) -> None:
     """Fill `state` in place from `state_tensors` of the same configuration.
 
+    Generators of another kind of device have no state to take over: they start anew, from seed and
+    step, so that no draw is made twice.
+
     Raises:
         CheckpointError: A tensor is missing or of another shape.
     """
     own = state_tensors(state)
+    for name, generator in state.generators.items():
+        found = tensors.get(f"generator.{name}")
+        if found is not None and found.shape != own[f"generator.{name}"].shape:
+            words = np.random.SeedSequence([generator.initial_seed(), step]).generate_state(1)
+            generator.manual_seed(int(words[0]))
+            tensors = {**tensors, f"generator.{name}": generator.get_state()}
     check_tensors(own, tensors)
     with torch.no_grad():
         for name, tensor in own.items():
