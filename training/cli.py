@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -53,6 +54,8 @@ def run(
     if config is None and data is None:
         raise typer.BadParameter("give a CONFIG file, or --data with a folder of images or a file")
 
+    given = {"run.steps": ("--steps", steps), "run.seed": ("--seed", seed)}
+    _require_said_once(overrides or [], given | {"data.path": ("--data", data)})
     shortcuts = [
         f"run.{key}={value}"
         for key, value in (("steps", steps), ("seed", seed))
@@ -84,8 +87,9 @@ def resume(
     """Go on with a run that was stopped or killed, as if it had never been."""
     from training.runs import resume_run
 
-    status = resume_run(run_dir, steps=steps, overrides=overrides or [], console=_console())
-    _end(status, run_dir)
+    changes = overrides or []
+    _require_said_once(changes, {"run.steps": ("--steps", steps)})
+    _end(resume_run(run_dir, steps=steps, overrides=changes, console=_console()), run_dir)
 
 
 @app.command()
@@ -194,6 +198,16 @@ def datasets(
         _say(f"Drawn: {out}")
     elif name is None:
         _say("Next: rfvae-train run training/configs/oval-dsprites.toml --out runs/oval-dsprites")
+
+
+def _require_said_once(overrides: list[str], given: Mapping[str, tuple[str, object]]) -> None:
+    """Refuse a setting that an option and `--set` both give: one would win in silence."""
+    names = {override.partition("=")[0].strip() for override in overrides}
+    for name, (option, value) in given.items():
+        if value is not None and name in names:
+            raise typer.BadParameter(
+                f"{option} and --set {name} give one setting twice; leave one out"
+            )
 
 
 def main(arguments: list[str] | None = None) -> None:

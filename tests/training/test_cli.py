@@ -424,3 +424,26 @@ def test_cli_without_torch_says_what_to_install() -> None:
 
     assert done.returncode == 1
     assert done.stderr == "error: `torch` is not installed: pip install 'rfvae[cpu,train]'\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["run", "--steps", "2", "--set", "run.steps=3"], "--steps and --set run.steps"),
+        (["run", "--seed", "2", "--set", "run.seed=3"], "--seed and --set run.seed"),
+        (["run", "--data", "x", "--set", "data.path=y"], "--data and --set data.path"),
+        (["resume", "--steps", "2", "--set", "run.steps=3"], "--steps and --set run.steps"),
+    ],
+)
+def test_setting_given_twice_is_refused(
+    config_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    text: str,
+) -> None:
+    command, *rest = options
+    target = (config_file, "--out", tmp_path / "run") if command == "run" else (tmp_path,)
+    assert call(command, *target, *rest) == 2
+    assert text in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
