@@ -17,7 +17,7 @@ import numpy as np
 
 from service.bulk.chunks import Chunk, Source, file_facts, hash_of, map_npy, numbered
 from service.bulk.parquet_file import ParquetFile
-from service.codecs.images import decode_image
+from service.codecs.local_images import SUFFIXES, decode_local_image
 from service.codecs.npy import read_images, write_npy
 from service.codecs.spec import ImageSpec, Pixels
 from service.errors import InvalidValue, MalformedInput, TooManyPixels
@@ -25,7 +25,6 @@ from service.runtime.threads import cpu_budget
 
 GROUP_ROWS: Final = 32  # image files that a thread takes at a time
 READ_BYTES: Final = 2**16
-SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ class _Files:
         """uint8 (1, channels, height, width); None for a damaged image that may be skipped."""
         reading = self._reading
         try:
-            return decode_image(data, reading.spec, max_pixels=reading.max_pixels).images
+            return decode_local_image(data, reading.spec, max_pixels=reading.max_pixels)
         except (MalformedInput, TooManyPixels) as error:
             if reading.skip_damaged:
                 return None

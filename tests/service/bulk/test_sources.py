@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from service.bulk.sources import Reading, open_source
 from service.errors import InvalidValue, MalformedInput
@@ -41,6 +42,19 @@ def test_folder_is_read_by_name_below_all_folders(
     assert chunk.ids == ["a.png", "b/10.PNG", "b/2.png"]
     assert (chunk.images[:, 0] == pictures[[2, 1, 0]]).all()
     assert source.read(1, 2).ids == ["b/10.PNG"]
+
+
+def test_scans_in_every_format_of_training_are_read(
+    folder: Path, reading: Reading, pictures: Pixels
+) -> None:
+    Image.fromarray(pictures[3]).save(folder / "c.TIF")
+    Image.fromarray(pictures[4]).save(folder / "d.pgm")
+    source = open_source(folder, reading)
+
+    chunk = source.read(0, len(source))
+
+    assert chunk.ids == ["a.png", "b/10.PNG", "b/2.png", "c.TIF", "d.pgm"]
+    assert (chunk.images[3:, 0] == pictures[3:5]).all()
 
 
 def test_hidden_files_are_left_out_and_links_followed_but_not_in_a_circle(

@@ -299,3 +299,18 @@ def test_folder_agrees_with_what_the_service_does_to_an_upload(folder: Path) -> 
     served = images.decode_image((folder / "a.png").read_bytes(), spec, max_pixels=10**6).images
     trained = opened(folder).images(torch.tensor([0]))
     assert torch.equal(trained, torch.from_numpy(served.copy()) / 255)
+
+
+def test_folder_agrees_with_what_bulk_encoding_reads(folder: Path) -> None:
+    sources = pytest.importorskip("service.bulk.sources")
+    deep = np.random.default_rng(4).integers(0, 2**16, (12, 20), dtype=np.uint16)
+    Image.fromarray(deep).save(folder / "g.TIFF")
+    Image.fromarray(deep.astype(np.uint8)).save(folder / "h.gif")
+    Image.fromarray(deep.astype(np.uint8)).convert("RGB").save(folder / "i.ppm")
+    spec = ImageSpec(channels=1, height=16, width=16, polarity="dark_on_light")
+    bulk = sources.open_source(folder, sources.Reading(spec, max_pixels=10**6))
+    trained = opened(folder)
+
+    assert bulk.read(0, len(bulk)).ids == trained.file_names
+    pixels = torch.from_numpy(bulk.read(0, len(bulk)).images) / 255
+    assert torch.equal(trained.images(torch.arange(trained.n_images)), pixels)
