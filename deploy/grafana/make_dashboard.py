@@ -12,7 +12,7 @@ from typing import Any
 
 TARGET = Path(__file__).parent / "dashboards" / "rfvae.json"
 WIDTH = 24
-SOURCE = {"type": "prometheus", "uid": "prometheus"}
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}  # chosen above the dashboard
 INFERENCE = 'operation=~"encode|factors|decode|traverse|reconstruct|interpolate|swap|oip"'
 HERE = 'job=~"$job", instance=~"$instance"'
 MODEL = 'job=~"$job", model=~"$model"'
@@ -408,11 +408,22 @@ def dashboard() -> Json:
         "editable": False,
         "refresh": "10s",
         "time": {"from": "now-1h", "to": "now"},
-        "templating": {"list": [variable(*choice) for choice in VARIABLES]},
+        "templating": {"list": [DATASOURCE, *(variable(*choice) for choice in VARIABLES)]},
         "panels": [{"id": number, **one} for number, one in enumerate(panels, start=1)],
     }
 
 
+# Grafana takes its default one until another is chosen, whatever either is called.
+DATASOURCE = {
+    "name": "datasource",
+    "label": "data source",
+    "type": "datasource",
+    "query": "prometheus",
+    "refresh": 1,
+    "includeAll": False,
+    "multi": False,
+    "current": {"text": "default", "value": "default"},
+}
 VARIABLES = (
     ("job", "label_values(rfvae_model_ready, job)"),
     ("instance", 'label_values(rfvae_model_ready{job=~"$job"}, instance)'),
