@@ -16,7 +16,10 @@ PROGRAM = script("docs/make_operations.py")
 RUNBOOK = ROOT / "docs/operations.md"
 TEXT = RUNBOOK.read_text(encoding="utf-8")
 ALERTS = PROGRAM.alerts()
-PAGES = [RUNBOOK, ROOT / "deploy/ray/README.md"]
+PAGES = [
+    ROOT / name
+    for name in ("README.md", "CONTRIBUTING.md", "docs/operations.md", "deploy/ray/README.md")
+]
 
 
 def _anchors(page: Path) -> set[str]:
@@ -97,9 +100,9 @@ def test_rules_and_dashboard_name_pages_that_exist() -> None:
     assert named == {"docs/operations.md"}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_arrive(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+    for link in re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8")):
         path, _, anchor = link.partition("#")
         target = page if not path else (page.parent / path).resolve()
         assert target.exists(), link
