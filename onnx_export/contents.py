@@ -51,6 +51,10 @@ from service.runtime.engine import Engine as ServiceEngine
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+KEEPS_SAMPLES = (
+    "`golden.npz`, the service's self-test, holds four of the training {}: keep this folder only "
+    "where those may be seen."
+)
 PICTURES = {"traversals.png": "traversal.png", "relevance.png": "relevance.png"}
 N_CALIBRATION = 256
 
@@ -168,6 +172,8 @@ def _describe(
     notes = [*plan.notes]
     if reduction is not None:
         notes.append(f"Precision: {plan.request.precision}. {describe(reduction.loss)}")
+    if manifest.training.data_source == "file" and plan.inputs[-1].kind == "real":
+        notes.append(KEEPS_SAMPLES.format("images" if manifest.vector is None else "rows"))
     card = model_card(
         plan.run,
         manifest,

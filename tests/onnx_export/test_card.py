@@ -47,6 +47,10 @@ def test_card_lists_relevant_dimensions_first(card: str) -> None:
     assert rows == ["| 3", "| 1", "| 0", "| 2"]
 
 
+def test_card_of_drawn_images_asks_nobody_to_keep_them(card: str) -> None:
+    assert "golden.npz" not in card
+
+
 def card_of_data(name: str, run: TrainedRun, manifest: Manifest) -> str:
     data = run.config.data.model_copy(update={"name": name})
     config = run.config.model_copy(update={"data": data})

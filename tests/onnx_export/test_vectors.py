@@ -91,6 +91,7 @@ def test_card_speaks_of_rows_and_columns(vectors: Exported) -> None:
     card = (vectors.folder / "MODEL_CARD.md").read_text()
     assert "Encodes and decodes rows of 4 numbers." in card
     assert "| pressure | 1013" in card
+    assert "`golden.npz`, the service's self-test, holds four of the training rows:" in card
     assert "gaussian likelihood of standard deviation 0." in card
     assert "image" not in card.split("## Settings")[0].replace("| image |", "")
 
