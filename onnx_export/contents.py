@@ -47,6 +47,7 @@ from service.models.artifact import (
 )
 from service.models.manifest import GOLDEN
 from service.runtime.engine import Engine as ServiceEngine
+from service.runtime.opening import EngineOptions
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -85,7 +86,7 @@ class Written:
 
 def open_service_engine(folder: Path, manifest: Manifest) -> ServiceEngine:
     """The graphs as the service runs them: on the CPU, with one thread."""
-    return ServiceEngine.load(folder, manifest, device="cpu", lanes=1, threads=1)
+    return ServiceEngine.load(folder, manifest, EngineOptions(device="cpu", lanes=1, threads=1))
 
 
 def fill_folder(plan: Plan, folder: Path) -> Written:

@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +18,7 @@ import orjson
 import uvloop
 
 from service.batching.policy import BatchPolicy
-from service.loading import find_version, load_options
+from service.loading import engine_options, find_version, load_options
 from service.models.artifact import Golden, load_golden
 from service.models.served import LoadOptions, ServedModel, load_model
 from service.runtime.threads import cpu_budget
@@ -136,7 +136,8 @@ def _options(settings: Settings, lanes: int) -> LoadOptions:
         max_queue_bytes=MUCH,
         max_wait_ms=settings.batch_wait_ms,
     )
-    return load_options(settings, lanes=lanes, batching=policy)
+    engine = replace(engine_options(settings), lanes=lanes)
+    return load_options(settings, engine=engine, batching=policy)
 
 
 def _compare(runner: asyncio.Runner, work: Work, *, seconds: float) -> Figure:

@@ -235,7 +235,7 @@ def _check(folder: Path, settings: Settings) -> Iterator[str]:
     verify_files(folder, manifest)
     size_bytes = sum(entry.size_bytes for entry in manifest.files.values())
     yield f"files      ok  {len(manifest.files)} files, {size_bytes} bytes, hashes agree"
-    engine = Engine.load(folder, manifest, **engine_options(settings))
+    engine = Engine.load(folder, manifest, engine_options(settings))
     yield f"shapes     ok  on {engine.providers[0]}"
     result = engine.self_test(load_golden(folder))
     yield (

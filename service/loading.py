@@ -7,6 +7,7 @@ from service.models.artifact import load_manifest, verify_files
 from service.models.repository import FoundVersion, Verified, pick, require_versions, scan
 from service.models.served import LoadOptions
 from service.models.signature import Signatures, load_signatures
+from service.runtime.opening import EngineOptions
 from service.runtime.sessions import require_built_in, resolve_device
 from service.runtime.tensorrt import default_cache_folder
 from service.runtime.threads import CpuBudget, cpu_budget
@@ -31,7 +32,7 @@ def load_options(settings: Settings, **further: Any) -> LoadOptions:
     Raises:
         SignatureError: see `signatures_of`.
     """
-    chosen = {**engine_options(settings), "signatures": signatures_of(settings)}
+    chosen = {"engine": engine_options(settings), "signatures": signatures_of(settings)}
     return LoadOptions(**{**chosen, **inline_options(settings), **further})
 
 
@@ -42,15 +43,15 @@ def inline_options(settings: Settings, budget: CpuBudget | None = None) -> dict[
     return {"inline_rows": settings.max_batch_rows, "inline_s": INLINE_ON_ONE_CORE_S}
 
 
-def engine_options(settings: Settings) -> dict[str, Any]:
-    """What the settings say to `Engine.load`."""
-    return {
-        "device": settings.device,
-        "lanes": settings.lanes,
-        "threads": settings.threads,
-        "cuda_graphs": settings.cuda_graphs,
-        "cache_folder": settings.cache_folder or default_cache_folder(),
-    }
+def engine_options(settings: Settings) -> EngineOptions:
+    """What the settings say of the device and its lanes."""
+    return EngineOptions(
+        device=settings.device,
+        lanes=settings.lanes,
+        threads=settings.threads,
+        cuda_graphs=settings.cuda_graphs,
+        cache_folder=settings.cache_folder or default_cache_folder(),
+    )
 
 
 def find_version(settings: Settings, name: str | None, version: int | None) -> FoundVersion:

@@ -19,8 +19,8 @@ from service.models.artifact import Manifest, load_golden, load_manifest, verify
 from service.models.repository import FoundVersion, Verified
 from service.models.signature import Signatures
 from service.runtime.engine import Engine, SelfTest
+from service.runtime.opening import EngineOptions
 from service.runtime.sessions import CPU
-from service.runtime.threads import Device
 
 
 @dataclass(frozen=True)
@@ -28,28 +28,21 @@ class LoadOptions:
     """How versions are loaded.
 
     Args:
-        device: where inference runs; a device that is asked for and not active is an error.
-        lanes: batches at a time, 0 chooses; `threads` inside each likewise.
+        engine: `batch_sizes` in it are set for the batches at hand.
         batching: `lanes`, `bucket_sizes` and `inline_rows` in it are set for the model at hand.
         inline_rows: rows that may run on the event loop when nothing else is under way, on a CPU;
             a single client is answered a fifth sooner by it.
         inline_s: fewer of them if they take more of the processor than this through both graphs,
             since the loop does nothing else meanwhile.
-        cache_folder: where TensorRT keeps its engines.
-        cuda_graphs: whether batches on CUDA are replayed from captured graphs.
         observer: told about batches and refusals.
         signatures: who must have signed a folder; None looks at no signature.
         verified: versions that need not be hashed once more.
     """
 
-    device: Device = "auto"
-    lanes: int = 0
-    threads: int = 0
+    engine: EngineOptions = field(default_factory=EngineOptions)
     batching: BatchPolicy = field(default_factory=BatchPolicy)
     inline_rows: int = 1
     inline_s: float = 0.003
-    cache_folder: Path | None = None
-    cuda_graphs: bool = False
     observer: Observer | None = None
     signatures: Signatures | None = None
     verified: Verified = field(default_factory=Verified)
@@ -99,16 +92,8 @@ def load_model(found: FoundVersion, options: LoadOptions) -> ServedModel:
     require_same_name(found, manifest)
     if not options.verified.take(found):
         verify_files(found.folder, manifest)
-    engine = Engine.load(
-        found.folder,
-        manifest,
-        device=options.device,
-        lanes=options.lanes,
-        threads=options.threads,
-        batch_sizes=_powers_of_two(options.batching.max_batch_rows),
-        cache_folder=options.cache_folder,
-        cuda_graphs=options.cuda_graphs,
-    )
+    batch_sizes = _powers_of_two(options.batching.max_batch_rows)
+    engine = Engine.load(found.folder, manifest, replace(options.engine, batch_sizes=batch_sizes))
     log_event(
         logging.INFO,
         "model_opened",

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,23 +56,22 @@ class Engine:
         self.batch_sizes = opened.batch_sizes
 
     @classmethod
-    def load(cls, folder: Path, manifest: Manifest, **options: Any) -> Engine:
-        """Open both graphs of a folder whose files were verified; see `EngineOptions`.
+    def load(cls, folder: Path, manifest: Manifest, options: EngineOptions) -> Engine:
+        """Open both graphs of a folder whose files were verified.
 
         Raises:
             ArtifactError: a graph cannot be opened or does not fit the manifest.
             DeviceUnavailable: the device was asked for and is not in use; "auto" takes the CPU
                 instead and logs a warning.
         """
-        chosen = EngineOptions(**options)
-        in_use = resolve_device(chosen.device)
+        in_use = resolve_device(options.device)
         try:
-            return cls(manifest, open_model(folder, manifest, replace(chosen, device=in_use)))
+            return cls(manifest, open_model(folder, manifest, replace(options, device=in_use)))
         except DeviceUnavailable as error:
-            if chosen.device != "auto" or in_use == "cpu":
+            if options.device != "auto" or in_use == "cpu":
                 raise
             log_event(logging.WARNING, "device_fallback", device="cpu", reason=error.detail)
-            return cls(manifest, open_model(folder, manifest, replace(chosen, device="cpu")))
+            return cls(manifest, open_model(folder, manifest, replace(options, device="cpu")))
 
     def encode(self, images: Samples) -> tuple[Floats, Floats]:
         """uint8 (n, channels, height, width) to mu and logvar, float32 (n, latent_dim) each.

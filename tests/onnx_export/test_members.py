@@ -19,6 +19,7 @@ from service.elbo import elbo
 from service.models.repository import scan
 from service.models.served import LoadOptions, load_model
 from service.runtime.engine import TOLERANCE
+from service.runtime.opening import EngineOptions
 from tests.service.process import run as service_command
 from training import evidence as evidence_module
 from training import report as report_module
@@ -59,7 +60,9 @@ def _export(tables: dict[str, Any], folder: Path) -> None:
     report_run(folder / "run", console=console)
     run = read_run(folder / "run")
     export_run(run, Request(folder / "models", name="member", force=True))
-    model = load_model(scan([folder / "models"])[0], LoadOptions(device="cpu", lanes=1))
+    model = load_model(
+        scan([folder / "models"])[0], LoadOptions(EngineOptions(device="cpu", lanes=1))
+    )
     images = training_images(run.loaded, 8)
     mu, logvar = model.engine.encode(images)
     bound = elbo(
@@ -110,7 +113,9 @@ def test_reduced_precision_is_loaded_with_the_tolerance_of_its_manifest(
 ) -> None:
     request = Request(tmp_path / "models", precision=precision, max_error_percent=100)
     folder = export_run(run, request).folder
-    model = load_model(scan([tmp_path / "models"])[0], LoadOptions(device="cpu", lanes=1))
+    model = load_model(
+        scan([tmp_path / "models"])[0], LoadOptions(EngineOptions(device="cpu", lanes=1))
+    )
     errors = (model.self_test.mu, model.self_test.logvar, model.self_test.image)
     assert TOLERANCE < max(errors) <= model.manifest.parity.tolerance
     done = service_command("check", str(folder))

@@ -25,6 +25,7 @@ from service.models.artifact import load_golden, load_manifest
 from service.models.repository import scan
 from service.models.served import LoadOptions, ServedModel, load_model
 from service.runtime.engine import Engine
+from service.runtime.opening import EngineOptions
 from tests.onnx_export.vector_run import COLUMNS, make_table, write_vector_run
 from training.encoding import encode_with_elbo
 from training.report import open_run_images
@@ -42,7 +43,9 @@ def vectors(vector_run: TrainedRun, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def _load(folder: Path) -> ServedModel:
-    return load_model(scan([folder.parents[1]])[0], LoadOptions(device="cpu", lanes=1))
+    return load_model(
+        scan([folder.parents[1]])[0], LoadOptions(EngineOptions(device="cpu", lanes=1))
+    )
 
 
 def test_manifest_of_rows_names_columns_with_offset_and_scale(vectors: Exported) -> None:
@@ -60,7 +63,7 @@ def test_manifest_of_rows_names_columns_with_offset_and_scale(vectors: Exported)
 def test_graphs_take_and_give_rows_in_the_tables_own_units(
     vector_run: TrainedRun, vectors: Exported
 ) -> None:
-    engine = Engine.load(vectors.folder, load_manifest(vectors.folder), device="cpu")
+    engine = Engine.load(vectors.folder, load_manifest(vectors.folder), EngineOptions(device="cpu"))
     source = open_run_images(vector_run.loaded)
     with torch.no_grad():
         expected = vector_run.vae.encode(source.images(torch.arange(50)))[0]

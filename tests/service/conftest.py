@@ -24,6 +24,7 @@ from service.batching.queue import Batcher
 from service.models.registry import Registry
 from service.models.repository import FoundVersion
 from service.models.served import LoadOptions, ServedModel, load_model
+from service.runtime.opening import EngineOptions
 from service.settings import Settings
 from tests.service.tiny_model import TinyWeights, write_tiny_repository
 
@@ -112,7 +113,7 @@ class Gate:
     def _load(
         self, found: FoundVersion, policy: BatchPolicy, observer: Observer | None
     ) -> ServedModel:
-        model = load_model(found, LoadOptions(device="cpu", lanes=1))
+        model = load_model(found, LoadOptions(EngineOptions(device="cpu", lanes=1)))
 
         def encode(images: Any) -> Any:
             self.entered.set()

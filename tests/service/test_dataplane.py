@@ -12,6 +12,7 @@ from service.errors import InvalidValue, TooManyRows
 from service.models.repository import scan
 from service.models.served import LoadOptions, ServedModel, load_model
 from service.offload import Offload
+from service.runtime.opening import EngineOptions
 from tests.service.conftest import picture
 from tests.service.tiny_model import TinyWeights
 
@@ -31,7 +32,7 @@ class Job:
 @pytest.fixture
 async def model(repository: Path) -> AsyncIterator[ServedModel]:
     (found,) = scan([repository])
-    loaded = load_model(found, LoadOptions(device="cpu", lanes=1))
+    loaded = load_model(found, LoadOptions(EngineOptions(device="cpu", lanes=1)))
     yield loaded
     await loaded.drain()
 

@@ -18,8 +18,8 @@ def test_load_options_follow_the_settings(tmp_path: Path) -> None:
 
     options = load_options(settings, inline_rows=0)
 
-    assert (options.device, options.lanes, options.threads) == ("cuda", 3, 2)
-    assert (options.cuda_graphs, options.cache_folder) == (True, tmp_path)
+    assert (options.engine.device, options.engine.lanes, options.engine.threads) == ("cuda", 3, 2)
+    assert (options.engine.cuda_graphs, options.engine.cache_folder) == (True, tmp_path)
     assert options.inline_rows == 0
 
 
@@ -42,7 +42,7 @@ def test_load_options_keep_engines_in_the_users_cache_by_default(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
-    assert load_options(Settings()).cache_folder == tmp_path / "rfvae"
+    assert load_options(Settings()).engine.cache_folder == tmp_path / "rfvae"
     assert list(tmp_path.iterdir()) == []
 
 

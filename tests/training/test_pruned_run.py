@@ -11,6 +11,7 @@ from onnx_export.request import Request
 from onnx_export.trained_run import doubts, read_run
 from service.models.artifact import load_manifest
 from service.runtime.engine import Engine
+from service.runtime.opening import EngineOptions
 from training import evidence as evidence_module
 from training import report as report_module
 from training.checkpoint import load_model
@@ -103,7 +104,7 @@ def test_pruned_run_exports_and_serves(run_dir, tmp_path):
     manifest = load_manifest(done.folder)
     assert manifest.latent_dim == 2
     z = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
-    engine = Engine.load(done.folder, manifest, device="cpu", lanes=1, threads=1)
+    engine = Engine.load(done.folder, manifest, EngineOptions(device="cpu", lanes=1, threads=1))
     expected = load_model(small).vae.decode(torch.from_numpy(z))
     np.testing.assert_allclose(engine.decode(z), expected.numpy(), atol=1e-5)
     engine.close()

@@ -15,6 +15,7 @@ from service.models.registry import Registry
 from service.models.repository import FoundVersion
 from service.models.served import LoadOptions, ServedModel, load_model
 from service.observability.merging import Snapshot
+from service.runtime.opening import EngineOptions
 from service.settings import Settings
 from tests.service.conftest import StartService
 
@@ -30,7 +31,7 @@ def hold() -> Iterator[threading.Event]:
 def _slow_registry(hold: threading.Event) -> Registry:
     def load(found: FoundVersion) -> ServedModel:
         assert hold.wait(timeout=30)
-        return load_model(found, LoadOptions(device="cpu", lanes=1))
+        return load_model(found, LoadOptions(EngineOptions(device="cpu", lanes=1)))
 
     return Registry(load)
 

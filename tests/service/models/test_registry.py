@@ -20,6 +20,7 @@ from service.models.registry import ModelState, Registry
 from service.models.repository import FoundVersion, scan
 from service.models.served import LoadOptions, ServedModel, load_model
 from service.observability.logging import configure_logging
+from service.runtime.opening import EngineOptions
 from tests.service.tiny_model import write_tiny_model, write_tiny_repository
 
 IMAGE = np.zeros((1, 1, 16, 16), np.uint8)
@@ -27,7 +28,7 @@ NewRegistry = Callable[..., Registry]
 
 
 def _load(found: FoundVersion) -> ServedModel:
-    return load_model(found, LoadOptions(device="cpu", lanes=1))
+    return load_model(found, LoadOptions(EngineOptions(device="cpu", lanes=1)))
 
 
 @pytest.fixture

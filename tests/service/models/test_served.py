@@ -18,6 +18,7 @@ from service.models.artifact import load_manifest
 from service.models.repository import FoundVersion, Verified, scan
 from service.models.served import LoadOptions, ServedModel, latent_space, load_model, policy_for
 from service.runtime.engine import Engine
+from service.runtime.opening import EngineOptions
 from tests.service.tiny_model import (
     TinyWeights,
     read_manifest,
@@ -25,7 +26,8 @@ from tests.service.tiny_model import (
     write_tiny_repository,
 )
 
-ON_CPU = LoadOptions(device="cpu")
+ON_CPU = LoadOptions(EngineOptions(device="cpu"))
+ONE_LANE, TWO_LANES = (EngineOptions(device="cpu", lanes=lanes) for lanes in (1, 2))
 POWERS = (1, 2, 4, 8, 16, 32)
 
 
@@ -36,7 +38,7 @@ def found(tmp_path: Path) -> FoundVersion:
 
 
 def _loaded(found: FoundVersion, **policy: Any) -> ServedModel:
-    return load_model(found, replace(ON_CPU, lanes=2, batching=BatchPolicy(**policy)))
+    return load_model(found, LoadOptions(TWO_LANES, batching=BatchPolicy(**policy)))
 
 
 async def test_loaded_model_encodes_and_decodes(found: FoundVersion) -> None:
@@ -138,7 +140,9 @@ def test_a_manifest_of_a_later_format_is_refused(found: FoundVersion) -> None:
 
 
 def test_policy_pads_on_a_gpu_and_not_on_a_cpu(found: FoundVersion) -> None:
-    engine = Engine.load(found.folder, load_manifest(found.folder), device="cpu", lanes=3)
+    engine = Engine.load(
+        found.folder, load_manifest(found.folder), EngineOptions(device="cpu", lanes=3)
+    )
     options = replace(ON_CPU, batching=BatchPolicy(max_batch_rows=24, max_wait_ms=2))
     policy = policy_for(engine, options)
     assert (policy.lanes, policy.bucket_sizes, policy.inline_rows) == (3, (), 1)
@@ -155,16 +159,16 @@ def test_policy_pads_on_a_gpu_and_not_on_a_cpu(found: FoundVersion) -> None:
 def test_engine_is_asked_for_powers_of_two_up_to_the_largest_batch(
     found: FoundVersion, monkeypatch: pytest.MonkeyPatch, most: int, sizes: tuple[int, ...]
 ) -> None:
-    asked: dict[str, Any] = {}
+    asked: list[EngineOptions] = []
     load = Engine.load
 
-    def note(folder: Path, manifest: Any, **options: Any) -> Engine:
-        asked.update(options)
-        return load(folder, manifest, **options)
+    def note(folder: Path, manifest: Any, options: EngineOptions) -> Engine:
+        asked.append(options)
+        return load(folder, manifest, options)
 
     monkeypatch.setattr(Engine, "load", note)
     _loaded(found, max_batch_rows=most)
-    assert asked["batch_sizes"] == sizes
+    assert [options.batch_sizes for options in asked] == [sizes]
 
 
 @pytest.mark.parametrize(("row_s", "most"), [(0.001, 16), (0.0001, 24)])
@@ -183,7 +187,7 @@ async def test_so_many_rows_run_inline_as_both_graphs_do_in_time(
 
     monkeypatch.setattr(Engine, "warm_up", warm_up)
     monkeypatch.setattr(Engine, "encode", note)
-    model = load_model(found, replace(ON_CPU, lanes=1, inline_rows=24, inline_s=0.02))
+    model = load_model(found, LoadOptions(ONE_LANE, inline_rows=24, inline_s=0.02))
     for rows in (most, most + 1):
         await model.batcher.submit("encode", np.zeros((rows, 1, 16, 16), np.uint8))
     await model.drain()
@@ -202,7 +206,7 @@ async def test_a_single_row_runs_inline_only_where_rows_are_quick(
 
     monkeypatch.setattr(Engine, "encode", note)
     for most_s in (1e9, 0.0):
-        model = load_model(found, replace(ON_CPU, lanes=2, inline_s=most_s))
+        model = load_model(found, LoadOptions(TWO_LANES, inline_s=most_s))
         await model.batcher.submit("encode", np.zeros((1, 1, 16, 16), np.uint8))
         await model.drain()
         assert ran_in[-1].startswith("rfvae-lane") == (most_s == 0.0)

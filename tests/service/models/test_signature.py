@@ -18,6 +18,7 @@ from service.models.registry import Registry
 from service.models.repository import scan
 from service.models.served import LoadOptions, load_model
 from service.models.signature import SIGNATURE, Signatures, is_signed, load_signatures
+from service.runtime.opening import EngineOptions
 from tests.service.process import run
 from tests.service.tiny_model import read_manifest, write_manifest, write_tiny_model
 
@@ -147,7 +148,7 @@ async def test_swap_to_an_unsigned_version_is_refused_and_the_signed_one_goes_on
     folder: Path, signatures: Signatures
 ) -> None:
     _sign(folder)
-    options = LoadOptions(device="cpu", lanes=1, signatures=signatures)
+    options = LoadOptions(EngineOptions(device="cpu", lanes=1), signatures=signatures)
     registry = Registry(lambda found: load_model(found, options))
     repository = folder.parents[1]
     assert (await registry.sync(scan([repository]))).loaded == (("tiny", 1),)

@@ -13,6 +13,7 @@ from service.models.registry import Registry
 from service.models.repository import FoundVersion, scan
 from service.models.served import LoadOptions, load_model
 from service.models.watch import RepositoryWatch
+from service.runtime.opening import EngineOptions
 from tests.service.models.unreadable import cannot_list
 from tests.service.tiny_model import write_tiny_model, write_tiny_repository
 
@@ -24,7 +25,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def registry() -> AsyncIterator[Registry]:
-    options = LoadOptions(device="cpu", lanes=1)
+    options = LoadOptions(EngineOptions(device="cpu", lanes=1))
     made = Registry(lambda found: load_model(found, options), linger_s=0.0)
     yield made
     await made.drain()

@@ -19,7 +19,7 @@ from service.errors import ArtifactError, DeviceUnavailable
 from service.models.artifact import load_golden, load_manifest
 from service.runtime import sessions
 from service.runtime.engine import Engine
-from service.runtime.opening import OpenedGraph, OpenedModel
+from service.runtime.opening import EngineOptions, OpenedGraph, OpenedModel
 from service.runtime.sessions import CPU, CUDA
 from service.runtime.threads import LanePlan
 from tests.service.tiny_model import TinyWeights, read_manifest, write_manifest, write_tiny_model
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _load(folder: Path, **options: Any) -> Engine:
-    return Engine.load(folder, load_manifest(folder), **{"device": "cpu", **options})
+    return Engine.load(folder, load_manifest(folder), EngineOptions(**{"device": "cpu", **options}))
 
 
 def _change(folder: Path, name: str, change: Any) -> None:
@@ -143,14 +143,14 @@ def test_a_graph_of_another_image_size_is_refused(
     manifest = load_manifest(folder)
     other = manifest.model_copy(update={"image": manifest.image.model_copy(update={field: value})})
     with pytest.raises(ArtifactError, match=rf"{file}.onnx` must have the {kind}"):
-        Engine.load(folder, other, device="cpu")
+        Engine.load(folder, other, EngineOptions(device="cpu"))
 
 
 def test_a_graph_of_another_latent_dim_is_refused(folder: Path) -> None:
     other = load_manifest(folder).model_copy(update={"latent_dim": 5})
     message = r"must have the outputs mu float32 \('batch', 5\); logvar float32 \('batch', 5\) as"
     with pytest.raises(ArtifactError, match=message):
-        Engine.load(folder, other, device="cpu")
+        Engine.load(folder, other, EngineOptions(device="cpu"))
 
 
 def test_a_graph_with_a_fixed_batch_is_refused(folder: Path) -> None:

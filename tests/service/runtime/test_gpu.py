@@ -16,6 +16,7 @@ import pytest
 
 from service.models.artifact import Manifest, load_golden, load_manifest
 from service.runtime.engine import TOLERANCE, Engine
+from service.runtime.opening import EngineOptions
 from service.runtime.sessions import CUDA, NVIDIA_CONTROL, TENSORRT
 from service.runtime.tensorrt import loaded_tensorrt_version, prepare_tensorrt
 from service.settings import BUNDLED
@@ -45,7 +46,7 @@ def manifest() -> Manifest:
 
 
 def _load(manifest: Manifest, **options: Any) -> Engine:
-    return Engine.load(MODEL, manifest, **{"batch_sizes": SIZES, **options})
+    return Engine.load(MODEL, manifest, EngineOptions(**{"batch_sizes": SIZES, **options}))
 
 
 def _images(seed: int, batch: int, manifest: Manifest) -> np.ndarray:

@@ -14,6 +14,7 @@ from service.models.artifact import load_golden, load_manifest
 from service.runtime import bound, opening
 from service.runtime.cuda_graphs import CapturedGraph
 from service.runtime.engine import Engine
+from service.runtime.opening import EngineOptions
 from service.runtime.sessions import CPU, CUDA
 from tests.service.tiny_model import TinyWeights, write_tiny_model
 
@@ -68,7 +69,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, runs: list[str]) -> Asked:
 
 
 def _load(folder: Path, **options: Any) -> Engine:
-    return Engine.load(folder, load_manifest(folder), **{"device": "cuda", **options})
+    return Engine.load(
+        folder, load_manifest(folder), EngineOptions(**{"device": "cuda", **options})
+    )
 
 
 def test_a_gpu_runs_on_bound_buffers_and_never_plain(
