@@ -28,6 +28,7 @@ class Row:
 
 OVAL, SPRITES = "Oval-dSprites", "dSprites, three shapes"
 COLOR, CLOCKS, ROOM = "Color-Oval-dSprites", "clock faces", "ray-cast room"
+OVAL_CIRCLE = f"{OVAL}, the circle of orientation in two dimensions"
 BY_RECIPE = "by the settings of a run without a configuration"
 OVAL_RECIPE, COLOR_RECIPE, ROOM_RECIPE = (f"{data}, {BY_RECIPE}" for data in (OVAL, COLOR, ROOM))
 ROWS = (
@@ -44,6 +45,7 @@ ROWS = (
     Row("dsprites", "RF-VAE", SPRITES, 2),
     Row("dsprites-factor-vae", "FactorVAE", SPRITES),
     Row("color-oval-dsprites", "RF-VAE", COLOR),
+    Row("oval-dsprites-circle", "RF-VAE", OVAL_CIRCLE, 3),
     Row("oval-dsprites-recipe", "RF-VAE", OVAL_RECIPE, 3),
     Row("color-oval-dsprites-recipe", "RF-VAE", COLOR_RECIPE, 3),
     Row("scenes-3d-recipe", "RF-VAE", ROOM_RECIPE),
