@@ -61,12 +61,21 @@ def read_header(data: bytes, *, max_pixels: int) -> ImageHeader:
         raise damaged(image_format, len(data)) from None
     if width < 1 or height < 1:
         raise damaged(image_format, len(data))
+    require_pixels(width, height, max_pixels=max_pixels)
+    return ImageHeader(image_format, width, height)
+
+
+def require_pixels(width: int, height: int, *, max_pixels: int) -> None:
+    """See that an image is no larger than any may be, before it is decoded.
+
+    Raises:
+        TooManyPixels: it is.
+    """
     if width * height > max_pixels:
         raise TooManyPixels(
             f"an image may have {max_pixels} pixels at most; got {width} x {height} = "
             f"{width * height}; send it smaller, the model does not see the difference"
         )
-    return ImageHeader(image_format, width, height)
 
 
 def sniff(data: bytes) -> Format | None:

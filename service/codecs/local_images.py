@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import GifImagePlugin, Image, ImageOps, PpmImagePlugin, TiffImagePlugin
 
-from service.codecs.header import damaged
+from service.codecs.header import damaged, require_pixels
 from service.codecs.images import decode_image, fit
 from service.codecs.spec import ImageSpec, Pixels
 from service.errors import MalformedInput, TooManyPixels
@@ -43,7 +43,7 @@ def decode_local_image(data: bytes, spec: ImageSpec, *, max_pixels: int) -> Pixe
         return decode_image(data, spec, max_pixels=max_pixels).images
     try:
         with opener(io.BytesIO(data)) as image:
-            _require_size(image, max_pixels)
+            require_pixels(image.width, image.height, max_pixels=max_pixels)
             image.load()
             _require_levels(image)
             return fit(ImageOps.exif_transpose(image), spec)[None]
@@ -51,14 +51,6 @@ def decode_local_image(data: bytes, spec: ImageSpec, *, max_pixels: int) -> Pixe
         raise
     except Exception:  # whatever a decoder raises means that the file is damaged
         raise damaged(opener.format, len(data)) from None
-
-
-def _require_size(image: Image.Image, max_pixels: int) -> None:
-    if image.width * image.height > max_pixels:
-        raise TooManyPixels(
-            f"an image may have {max_pixels} pixels at most; got {image.width} x {image.height}; "
-            "save it smaller, or raise RFVAE_MAX_PIXELS"
-        )
 
 
 def _require_levels(image: Image.Image) -> None:

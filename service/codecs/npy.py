@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from service.codecs.header import describe
+from service.codecs.header import describe, require_pixels
 from service.codecs.images import fit, to_pixels
 from service.codecs.spec import DecodedImages, ImageSpec, Pixels
-from service.errors import InvalidValue, MalformedInput, TooManyPixels, TooManyRows
+from service.errors import InvalidValue, MalformedInput, TooManyRows
 
 MAGIC: Final = b"\x93NUMPY"
 MAX_HEADER_BYTES: Final = 4096  # numpy writes 118 for any plain array
@@ -196,10 +196,7 @@ def _check_image_shape(shape: tuple[int, ...], *, max_rows: int, max_pixels: int
             f"got {shape}; {cure}"
         )
     _check_rows(shape[0], max_rows)
-    if shape[1] * shape[2] > max_pixels:
-        raise TooManyPixels(
-            f"an image may have {max_pixels} pixels at most; got {shape[2]} x {shape[1]}"
-        )
+    require_pixels(shape[2], shape[1], max_pixels=max_pixels)
 
 
 def _check_rows(rows: int, max_rows: int) -> None:
