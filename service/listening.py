@@ -11,7 +11,16 @@ from typing import Final
 
 BACKLOG: Final = 2048
 _SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h of Linux; Python has no name for it
-_DROP_ALL: Final = struct.pack("HBBI", 0x06, 0, 0, 0)  # linux/filter.h: BPF_RET | BPF_K, 0 bytes
+_DROP_CALLS: Final = b"".join(  # linux/filter.h; a call has SYN without ACK, RFC 9293, 3.1
+    struct.pack("HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # A = flags of the TCP header
+        (0x54, 0, 0, 0x12),  # A &= SYN | ACK
+        (0x15, 0, 1, 0x02),  # go on if A is SYN, else behind the next
+        (0x06, 0, 0, 0),  # keep 0 bytes
+        (0x06, 0, 0, 0xFFFFFFFF),  # keep all
+    )
+)
 
 
 class AddressError(Exception):
@@ -68,18 +77,28 @@ def accept_all(listener: socket.socket) -> Iterator[socket.socket]:
             yield connection
 
 
-def close_without_loss(listener: socket.socket, take: Callable[[socket.socket], None]) -> None:
-    """Gives away who has connected already, and closes; those who come now are refused.
+def deafen(listener: socket.socket) -> bool:
+    """Takes nobody new from here on, while those who are half-way in come in; not with all systems.
 
-    A listener that closes resets whom it did not accept, and somebody may connect between the last
-    look and the close. So on Linux it goes deaf first: who calls then asks again a second later.
-    Where the system lets only privileged users do that, those few are reset as everywhere else.
+    Who calls later asks again after a second, when the listener has closed, and is refused. Without
+    it a client that connects while the listener closes believes that it is in, and is reset.
+
+    Returns:
+        Whether the listener is deaf: on Linux, where plain users may filter what a socket gets.
     """
-    if sys.platform == "linux":
-        code = ctypes.create_string_buffer(_DROP_ALL)
-        program = struct.pack("HP", 1, ctypes.addressof(code))
-        with contextlib.suppress(OSError):
-            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    if sys.platform != "linux":
+        return False
+    code = ctypes.create_string_buffer(_DROP_CALLS)
+    program = struct.pack("HP", len(_DROP_CALLS) // 8, ctypes.addressof(code))
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    except OSError:
+        return False
+    return True
+
+
+def close_without_loss(listener: socket.socket, take: Callable[[socket.socket], None]) -> None:
+    """Gives away who has connected already, and closes."""
     with contextlib.suppress(OSError):  # no more files, for those that still wait
         for connection in accept_all(listener):
             take(connection)

@@ -17,7 +17,7 @@ from typing import Final
 
 from service.errors import ServiceError
 from service.events import log_event
-from service.listening import accept_all, close_without_loss, url_of
+from service.listening import accept_all, close_without_loss, deafen, url_of
 from service.models.registry import Registry
 from service.models.repository import Verified
 from service.observability.merging import Snapshot
@@ -46,6 +46,7 @@ from service.welcome import welcome
 LAST_S: Final = 10.0  # beyond the grace time; then a process is killed
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 BEAT_S: Final = 5.0  # between two looks whether the others reply
+HALF_WAY_S: Final = 0.1  # at the end: who has called is in by then, if its network is not slower
 REST_S: Final = 1.0  # until the next look at who wants to connect, when no more files can be opened
 
 
@@ -215,6 +216,12 @@ class _Leader:
         if self._stopped:
             return
         self._stopped = True
+        if deafen(self._listener):
+            asyncio.get_running_loop().call_later(HALF_WAY_S, self._close)
+        else:
+            self._close()
+
+    def _close(self) -> None:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._listener)
         close_without_loss(self._listener, self._hand_over)

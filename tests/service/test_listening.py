@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from service.listening import AddressError, bind, close_without_loss, url_of
+from service.listening import AddressError, bind, close_without_loss, deafen, url_of
 
 
 def test_bind_refuses_a_name_that_leads_nowhere() -> None:
@@ -41,35 +41,47 @@ class _HeldListener(socket.socket):
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
 
-def test_listener_closes_where_it_may_not_go_deaf() -> None:
-    taken: list[socket.socket] = []
-    with bind("127.0.0.1", 0) as opened:
-        listener = _HeldListener(fileno=opened.detach())
-
-    with socket.create_connection(listener.getsockname()) as client:
-        close_without_loss(listener, taken.append)
-        with taken[0] as server:
-            client.sendall(b"x")
-            assert server.recv(1) == b"x"
-
-    assert listener.fileno() == -1
+def test_listener_says_that_it_may_not_go_deaf() -> None:
+    with bind("127.0.0.1", 0) as opened, _HeldListener(fileno=opened.detach()) as listener:
+        assert not deafen(listener)
+        with socket.create_connection(listener.getsockname()):
+            pass
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a listener goes deaf on Linux only")
-def test_who_comes_while_the_listener_closes_is_refused_and_not_reset() -> None:
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="a listener goes deaf on Linux only")
+
+
+@on_linux
+def test_who_calls_a_deaf_listener_is_refused_when_it_closes() -> None:
     listener = bind("127.0.0.1", 0)
-    address = listener.getsockname()
-    late = socket.socket()
-    late.setblocking(False)
+    with socket.socket() as late:
+        late.setblocking(False)
 
-    def take(connection: socket.socket) -> None:
-        with connection:
-            late.connect_ex(address)  # between one look and the next
-
-    with socket.create_connection(address), late:
-        close_without_loss(listener, take)
+        assert deafen(listener)
+        late.connect_ex(listener.getsockname())
+        close_without_loss(listener, _take_nobody)
         _, answered, _ = select.select([], [late], [], 20)
         outcome = late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     assert answered
     assert outcome == errno.ECONNREFUSED
+
+
+def _take_nobody(connection: socket.socket) -> None:
+    connection.close()
+    pytest.fail("somebody was let in")
+
+
+@on_linux
+def test_who_is_half_way_in_when_the_listener_goes_deaf_is_taken() -> None:
+    listener = bind("127.0.0.1", 0)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 10)  # in with its first byte
+    taken: list[socket.socket] = []
+
+    with socket.create_connection(listener.getsockname(), timeout=20) as client:
+        assert deafen(listener)
+        client.sendall(b"x")
+        select.select([listener], [], [], 20)
+        close_without_loss(listener, taken.append)
+        with taken[0] as server:
+            assert server.recv(1) == b"x"
