@@ -10,11 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.config import Config
+from training.config import Config, DataConfig
 from training.config_file import parse_config
 from training.data.array_files import ARRAY_SUFFIXES, open_array
-from training.data.image_folder import IMAGE_SUFFIXES, image_files, looks_gray, spread
+from training.data.image_folder import (
+    IMAGE_SUFFIXES,
+    ImageFolder,
+    image_files,
+    looks_gray,
+    spread,
+)
 from training.data.opening import IMAGES, VECTORS, open_images, require_enough
+from training.data.parts import whole_source
 from training.data.pictures import open_picture
 from training.data.polarity import polarity_of
 from training.data.source import ImageSource
@@ -81,6 +88,7 @@ def choose_config(path: Path, explicit: Tables) -> Choice:
     lines = [
         *_describe(source, standardized=config.data.standardize),
         *_describe_form(sides),
+        *_describe_holdout(source, config.data, samples=samples),
         *_describe_choices(config, explicit, samples=samples),
     ]
     return Choice(config, lines)
@@ -218,18 +226,30 @@ def _values(images: torch.Tensor) -> str:
     return "black and white" if share > BINARY_SHARE else "with levels between"
 
 
-def _describe_choices(config: Config, explicit: Tables, *, samples: str) -> list[str]:
-    lines = []
-    if config.data.holdout:
+def _describe_holdout(source: ImageSource, data: DataConfig, *, samples: str) -> list[str]:
+    if not data.holdout:
+        return []
+    whole, together = whole_source(source), data.holdout_by == "folder"
+    n_folders = len(set(whole.subfolders)) if isinstance(whole, ImageFolder) else 0
+    lines = [
+        f"held out: {1 - source.n_images / whole.n_images:.0%} of the {samples}"
+        f"{', in whole folders' if together else ''}, which training never sees; "
+        "`rfvae-train report` compares them"
+    ]
+    if not together and 1 / data.holdout <= n_folders:
         lines.append(
-            f"held out: {config.data.holdout:.0%} of the {samples}, which training never sees; "
-            "`rfvae-train report` compares them"
+            f"the images lie in {n_folders:,} folders: where those of one belong together, as of "
+            "one patient, hold out whole folders with `--set data.holdout_by=folder`"
         )
-    lines.append(
+    return lines
+
+
+def _describe_choices(config: Config, explicit: Tables, *, samples: str) -> list[str]:
+    lines = [
         f"chosen: {config.model.latent_dim} latent dimensions, {config.run.steps:,} steps of "
         f"{config.run.batch_size} {samples}, {config.objective.likelihood} likelihood, schedules "
         f"that open the gate at step {config.relevance.frozen_steps:,}{_at_the_latest(config)}"
-    )
+    ]
     given = [
         f"{section}.{key}"
         for section, table in explicit.items()

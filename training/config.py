@@ -51,8 +51,9 @@ class DataConfig(Section):
 
     `images` are any folder or array file, `vectors` any table of numbers. `key` names the array in
     a file of several, `columns` those of a table, `factors` a CSV file of labels. `holdout` is the
-    share of images kept from training. `training/data/opening.py` says which of them a set reads;
-    a further one is refused when it is opened.
+    share of images kept from training; `holdout_by` "folder" keeps all pictures of a folder
+    together, as those of one patient. `training/data/opening.py` says which of them a set reads; a
+    further one is refused when it is opened.
     """
 
     name: str = "oval-dsprites"
@@ -65,6 +66,7 @@ class DataConfig(Section):
     factors: Path | None = None
     on_broken: Literal["fail", "skip"] = "fail"
     holdout: float = Field(default=0.0, ge=0, lt=1)
+    holdout_by: Literal["image", "folder"] = "image"
 
     @field_validator("path", "factors")
     @classmethod

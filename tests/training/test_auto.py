@@ -80,6 +80,23 @@ def test_choose_config_holds_out_a_part_and_says_so(make_folder: MakeFolder) -> 
     assert choice.lines[1].startswith("held out: 10% of the images")
 
 
+def test_choose_config_points_to_folders_that_may_belong_together(
+    make_folder: MakeFolder,
+) -> None:
+    folder = make_folder([(40, 40)] * 10)
+    for number, path in enumerate(sorted(folder.iterdir())):
+        (folder / f"patient-{number % 10}").mkdir(exist_ok=True)
+        path.rename(folder / f"patient-{number % 10}" / path.name)
+
+    apart = choose_config(folder, {})
+    together = choose_config(folder, {"data": {"holdout_by": "folder"}})
+
+    assert apart.lines[2].startswith("the images lie in 10 folders: where those of one belong")
+    assert together.lines[1].startswith("held out: 10% of the images, in whole folders, which")
+    assert not any("lie in" in line for line in together.lines)
+    assert open_images(together.config.data).n_images == 36
+
+
 def test_choose_config_lets_explicit_settings_win(make_folder: MakeFolder) -> None:
     explicit = {
         "data": {"size": 48, "channels": 3, "holdout": 0},

@@ -210,6 +210,11 @@ class ImageFolder:
         """Paths of the images below the folder, in the order of their numbers."""
         return [self._relative(path) for path in self.paths]
 
+    @property
+    def subfolders(self) -> list[str]:
+        """For each image the first folder on its path, which is empty beside the folders."""
+        return [name.rpartition("/")[0].partition("/")[0] for name in self.file_names]
+
     def sha256(self) -> str:
         """Hash of the names and bytes of all good files."""
         return self._digest.hexdigest()

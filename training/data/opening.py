@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from torch import Tensor
+
 from training.config import DataConfig
 from training.data.array_files import ARRAY_SUFFIXES, open_array
 from training.data.catalog import DRAWN
 from training.data.dsprites_file import DspritesFile
 from training.data.image_folder import ImageFolder, image_files, looks_gray
-from training.data.parts import Part, split_indices, whole_source
+from training.data.parts import Part, split_groups, split_indices, whole_source
 from training.data.public_files import PUBLIC
 from training.data.source import ImageSource
 from training.data.standardization import Doubles, Standardization
@@ -37,9 +39,7 @@ def open_images(
     """
     whole = _open_whole(config, standardization)
     _require_read(config)
-    if config.holdout == 0:
-        return whole
-    return Part(whole, split_indices(whole.n_images, config.holdout)[0])
+    return whole if config.holdout == 0 else Part(whole, _split(whole, config)[0])
 
 
 def require_enough(source: ImageSource, config: DataConfig) -> None:
@@ -60,8 +60,20 @@ def held_out_part(source: ImageSource, config: DataConfig) -> ImageSource | None
     """What `source`, opened from `config`, holds out, or None; nothing is read again."""
     if not isinstance(source, Part):
         return None
-    whole = source.whole
-    return Part(whole, split_indices(whole.n_images, config.holdout)[1])
+    return Part(source.whole, _split(source.whole, config)[1])
+
+
+def _split(whole: ImageSource, config: DataConfig) -> tuple[Tensor, Tensor]:
+    """Numbers of the images to train on and of the held-out ones."""
+    if config.holdout_by == "image" or not isinstance(whole, ImageFolder):
+        return split_indices(whole.n_images, config.holdout)
+    groups = whole.subfolders
+    if len(set(groups)) < LEAST:
+        raise DataError(
+            f'`data.holdout_by` = "folder" needs {LEAST} folders in `{whole.folder}`, one to hold '
+            "out: all pictures are in the same one; give the folder above, or hold out by image"
+        )
+    return split_groups(groups, config.holdout)
 
 
 def known_names() -> list[str]:
@@ -110,8 +122,8 @@ def _settings_of(config: DataConfig) -> tuple[str, ...]:
         key = ("key",) if config.path.suffix.lower() in ARRAY_SUFFIXES else ()
         return ("path", *key, "columns", "standardize", "factors")
     if config.name == IMAGES:
-        own = "on_broken" if config.path.is_dir() else "key"
-        return ("path", "size", "channels", own, "factors")
+        own = ("on_broken", "holdout_by") if config.path.is_dir() else ("key",)
+        return ("path", "size", "channels", *own, "factors")
     return ("path", "size", "on_broken") if config.name in _FOLDERS else ("path", "size")
 
 

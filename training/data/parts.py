@@ -1,5 +1,8 @@
 """A share of the images that training never sees."""
 
+from collections.abc import Sequence
+from itertools import chain
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,6 +24,28 @@ def split_indices(n_images: int, holdout: float) -> tuple[Tensor, Tensor]:
     order = np.random.default_rng(_SEED).permutation(n_images)
     held, kept = np.sort(order[:n_held]), np.sort(order[n_held:])
     return torch.from_numpy(kept), torch.from_numpy(held)
+
+
+def split_groups(groups: Sequence[str], holdout: float) -> tuple[Tensor, Tensor]:
+    """The same, for images of which those of a group stay together.
+
+    Args:
+        groups: (n_images,) the group of each image, of two groups at least.
+        holdout: Share of the images to hold out, in (0, 1): as many whole groups as fit into it,
+            and one at least, the smallest, if none does.
+    """
+    members: dict[str, list[int]] = {}
+    for number, group in enumerate(groups):
+        members.setdefault(group, []).append(number)
+    in_order = list(members.values())
+    shuffled = [in_order[row] for row in np.random.default_rng(_SEED).permutation(len(in_order))]
+    most, held = holdout * len(groups), list[list[int]]()
+    for rows in shuffled:
+        if len(rows) + sum(map(len, held)) <= most:
+            held.append(rows)
+    held_rows = sorted(chain.from_iterable(held or [min(shuffled, key=len)]))
+    kept_rows = sorted(set(range(len(groups))).difference(held_rows))
+    return torch.tensor(kept_rows), torch.tensor(held_rows)
 
 
 class Part:

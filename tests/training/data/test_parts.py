@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from training.config import DataConfig
 from training.data import held_out_part, open_images
-from training.data.parts import split_indices
+from training.data.parts import split_groups, split_indices
+from training.errors import DataError
 
 
 def test_split_indices_covers_all_images_once() -> None:
@@ -25,6 +27,62 @@ def test_split_indices_holds_out_one_of_few_and_none_of_nothing_asked() -> None:
     assert len(split_indices(5, 0.0)[1]) == 0
 
 
+@pytest.mark.parametrize("holdout", [0.05, 0.1, 0.3, 0.6])
+def test_split_groups_holds_out_whole_groups_up_to_the_share(holdout: float) -> None:
+    sizes = np.random.default_rng(0).integers(1, 9, 60)
+    groups = [f"patient-{number}" for number, size in enumerate(sizes) for _ in range(size)]
+
+    kept, held = (rows.tolist() for rows in split_groups(groups, holdout))
+
+    assert sorted(kept + held) == list(range(len(groups)))
+    assert (kept, held) == (sorted(kept), sorted(held))
+    assert not {groups[row] for row in kept} & {groups[row] for row in held}
+    assert holdout * len(groups) - 9 < len(held) <= holdout * len(groups)
+
+
+def test_split_groups_holds_out_the_smallest_of_large_groups() -> None:
+    kept, held = split_groups(["a"] * 5 + ["b"] * 2 + ["c"] * 5, 0.1)
+
+    assert held.tolist() == [5, 6]
+    assert len(kept) == 10
+
+
+def _write_scans(folder: Path, patients: int) -> DataConfig:
+    """Three scans a patient, two of them in a folder of their own, all with the patient's level."""
+    for patient in range(patients):
+        (folder / f"p{patient}" / "later").mkdir(parents=True)
+        for number, name in enumerate(("a.png", "later/a.png", "later/b.png")):
+            scan = np.full((8, 8), 100 + patient, np.uint8)
+            scan[number, number] = 255
+            Image.fromarray(scan).save(folder / f"p{patient}" / name)
+    return DataConfig(name="images", path=folder, size=8, holdout=0.2, holdout_by="folder")
+
+
+def test_scans_of_a_patient_stay_together(tmp_path: Path) -> None:
+    config = _write_scans(tmp_path, patients=10)
+
+    train = open_images(config)
+    held_out = held_out_part(train, config)
+
+    assert held_out is not None
+    assert (train.n_images, held_out.n_images) == (24, 6)
+    seen, unseen = (
+        {float(image.median()) for image in source.images(torch.arange(source.n_images))}
+        for source in (train, held_out)
+    )
+    assert (len(seen), len(unseen)) == (8, 2)
+    assert not seen & unseen
+
+
+@pytest.mark.parametrize("inside", ["", "p0/later"])
+def test_holding_out_the_only_folder_is_refused(tmp_path: Path, inside: str) -> None:
+    config = _write_scans(tmp_path, patients=1)
+    only = config.model_copy(update={"path": tmp_path / inside})
+
+    with pytest.raises(DataError, match=r"needs 2 folders in .*; give the folder above"):
+        open_images(only)
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> DataConfig:
     np.save(tmp_path / "set.npy", np.arange(40)[:, None, None] / 40 + np.zeros((40, 8, 8)))
@@ -37,6 +95,11 @@ def config(tmp_path: Path) -> DataConfig:
         holdout=0.25,
         factors=tmp_path / "factors.csv",
     )
+
+
+def test_an_array_has_no_folders_to_hold_out(config: DataConfig) -> None:
+    with pytest.raises(DataError, match=r"must be read: .* got `data.holdout_by` = folder"):
+        open_images(config.model_copy(update={"holdout_by": "folder"}))
 
 
 def test_training_and_held_out_images_are_apart(config: DataConfig) -> None:
