@@ -9,7 +9,7 @@ that offers an upgrade for the next request.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import httptools
 from uvicorn.config import Config
@@ -26,6 +26,7 @@ LAST_LOOK_S: Final = 0.1  # at the end: the next request may be on its way alrea
 FIRST_LOOK_S: Final = 1.0  # at the end, at a connection that has not asked for anything yet
 LEAST_READ_BYTES: Final = 16 * 1024  # of an answer, in each send time-out
 _NO_HTTP: Final = "a request must be HTTP/1.1; got bytes that are not; see RFC 9112"
+_HOSTS: Final = "a request of HTTP/1.1 has one Host header, which RFC 9112, 3.2, asks for; got {n}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class Connection(HttpToolsProtocol):
         self._idle_since_s = 0.0
         self._unread_bytes = 0
         self._arrived_bytes = 0  # what is being read just now
-        self._head_bytes = 0  # of the last head that came with much
+        self._fault: tuple[ServiceError, str] | None = None  # of a head that is whole, and reason
         self._unclaimed_bytes = 0  # received since the last head, piece of a body, or end of one
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -111,10 +112,7 @@ class Connection(HttpToolsProtocol):
         try:
             self._parse(data)
         except httptools.HttpParserError:
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(too_large(self._head_bytes), "head_too_large")
-                return
-            self._refuse(MalformedInput(_NO_HTTP), "malformed")
+            self._refuse(*self._fault or (MalformedInput(_NO_HTTP), "malformed"))
             return
         if self.cycle is before:  # no further head is complete
             self._count_unclaimed(len(data), body_bytes)
@@ -174,10 +172,13 @@ class Connection(HttpToolsProtocol):
             return
         if self._unclaimed_bytes + self._arrived_bytes > MAX_HEAD_BYTES:  # it may be the body's
             self._require_short_head()
-        self._unclaimed_bytes = 0
-        self._limits.idle.pop(self, None)
         scope, http_version = self.scope, self.parser.get_http_version()
         is_modern = http_version != "1.0"  # others take 100 for the answer: RFC 9110, 10.1.1
+        n_hosts = [name for name, _ in self.headers].count(b"host")
+        if n_hosts > 1 or (is_modern and not n_hosts):  # whoever stands between may take another
+            self._fail(MalformedInput(_HOSTS.format(n=n_hosts)), "malformed")
+        self._unclaimed_bytes = 0
+        self._limits.idle.pop(self, None)
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = http_version
         scope["path"], scope["raw_path"], scope["query_string"] = target_of(self.url)
@@ -203,12 +204,16 @@ class Connection(HttpToolsProtocol):
         self.headers = []  # the body's trailers must not become headers of the request
 
     def _require_short_head(self) -> None:
-        """Ends the parsing of a head that is whole and too long."""
         line_bytes = len(self.url) + len(b"POST  HTTP/1.1\r\n\r\n")
         fields = (len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
-        self._head_bytes = line_bytes + sum(fields)
-        if self._head_bytes > MAX_HEAD_BYTES:
-            raise httptools.HttpParserError
+        head_bytes = line_bytes + sum(fields)
+        if head_bytes > MAX_HEAD_BYTES:
+            self._fail(too_large(head_bytes), "head_too_large")
+
+    def _fail(self, error: ServiceError, reason: str) -> NoReturn:
+        """Ends the parsing of a head that is whole and not as it must be."""
+        self._fault = error, reason
+        raise httptools.HttpParserError
 
     def on_body(self, body: bytes) -> None:
         """Keeps a piece of the body as it is if the application has taken those before it."""

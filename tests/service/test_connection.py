@@ -175,8 +175,8 @@ def test_connection_asks_for_the_body_only_where_the_client_knows_100(
     async def test() -> None:
         async with serve_app(echo) as live:
             client = await live.connect()
-            head = b"POST / HTTP/%b\r\nExpect: 100-continue\r\nConnection: close\r\n" % version
-            await client.send(head + b"Content-Length: 2\r\n\r\n", b"ab")
+            head = b"POST / HTTP/%b\r\nHost: test\r\nExpect: 100-continue\r\n" % version
+            await client.send(head + b"Connection: close\r\nContent-Length: 2\r\n\r\n", b"ab")
             answer = await client.read_all()
             assert answer.startswith(b"HTTP/1.1 " + first)
             assert answer.endswith(b"ab")
@@ -263,6 +263,30 @@ def test_connection_answers_400_to_bytes_that_are_no_http() -> None:
             assert status == b"HTTP/1.1 400 Bad Request"
             assert problem["type"] == "urn:rfvae:problem:malformed-input"
             assert live.refused == ["malformed"]
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("version", "hosts", "status"),
+    [("1.1", 1, 200), ("1.1", 0, 400), ("1.1", 2, 400), ("1.0", 0, 200), ("1.0", 2, 400)],
+)
+def test_connection_takes_a_request_that_says_for_which_host_it_is(
+    version: str, hosts: int, status: int
+) -> None:
+    async def test() -> None:
+        async with serve_app(at_once) as live:
+            client = await live.connect()
+            lines = [f"GET / HTTP/{version}", *["hOST: test"] * hosts, "Connection: close"]
+            await client.send("\r\n".join([*lines, "", ""]).encode())
+            answer = await client.read_all()
+
+            assert answer.startswith(b"HTTP/1.1 %d " % status)
+            if status == 400:
+                assert (
+                    f"has one Host header, which RFC 9112, 3.2, asks for; got {hosts}"
+                    in (_problem(answer)[1]["detail"])
+                )
 
     run(test)
 
