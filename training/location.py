@@ -6,6 +6,7 @@ The configuration keeps what the user wrote. `run.json` records what it meant wh
 from pathlib import Path
 
 from training.config import DataConfig
+from training.errors import DataError
 
 PATH_KEYS = ("path", "factors")
 Locations = dict[str, str]
@@ -18,6 +19,18 @@ def locations_of(data: DataConfig) -> Locations:
 
 
 def located(data: DataConfig, locations: Locations) -> DataConfig:
-    """`data` with recorded places where they still exist; else as it was written."""
+    """`data` with recorded places where they still exist; else as it was written.
+
+    Raises:
+        DataError: A file or folder is in neither place.
+    """
     found = {key: Path(place) for key, place in locations.items() if Path(place).exists()}
-    return data.model_copy(update=found)
+    there = data.model_copy(update=found)
+    for key in locations:
+        path = getattr(there, key)
+        if not path.exists():
+            raise DataError(
+                f"a run needs the data it was trained on: `{path}` is missing; if it was moved, "
+                f"say where it is: rfvae-train resume RUN --set data.{key}=PLACE"
+            )
+    return there

@@ -196,7 +196,7 @@ def open_run_images(run: LoadedRun) -> ImageSource:
     """The images of a run.
 
     Raises:
-        DataError: They are no longer those it was trained on.
+        DataError: They are no longer where they were, or not those it was trained on.
     """
     source = open_images(
         located(run.config.data, run.run_info.get("data_paths", {})),

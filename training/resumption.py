@@ -9,9 +9,9 @@ from training.config_file import config_tables, load_config, parse_config, read_
 from training.errors import ConfigError, as_typed
 
 # The images are the same wherever they lie, which is checked by their hash; factors are only told.
+MOVABLE = {"data.path", "data.factors"}
 CHANGEABLE = (
-    "data.path",
-    "data.factors",
+    *sorted(MOVABLE),
     "run.steps",
     "run.log_every",
     "run.checkpoint_minutes",

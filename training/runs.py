@@ -26,6 +26,7 @@ from training.progress import make_display
 from training.ranks import Ranks
 from training.recorder import Recorder
 from training.resumption import (
+    MOVABLE,
     changes_between,
     other_numbers,
     recorded,
@@ -66,6 +67,8 @@ def resume_run(
 ) -> str:
     """Go on from the folder's checkpoint as if never stopped.
 
+    Where the run is over and only its data has moved, records the new place.
+
     Args:
         run_dir: Folder of the run.
         steps: Another end.
@@ -82,34 +85,31 @@ def resume_run(
     """
     folder = RunFolder(run_dir)
     info = folder.read_info()
+    checkpoint = read_checkpoint(folder.checkpoint)
+    end = [] if steps is None else [f"run.steps={steps}"]
+    config = with_changes(checkpoint.config, [*overrides, *end])
+    changes = changes_between(checkpoint.config, config)
+    locations = {
+        key: place
+        for key, place in info.get("data_paths", {}).items()
+        if f"data.{key}" not in changes
+    }
+    is_over = checkpoint.step >= config.run.steps
+    if is_over and changes and changes.keys() <= MOVABLE:
+        return _find_moved(folder, info, config, locations, console)
     if "pruned_from" in info:
         raise RunError(
             f"`{run_dir}` was pruned from `{info['pruned_from']['run']}` and has no optimizers to "
             "go on with: resume that run, and prune it again"
         )
-    checkpoint = read_checkpoint(folder.checkpoint)
-    end = [] if steps is None else [f"run.steps={steps}"]
-    config = with_changes(checkpoint.config, [*overrides, *end])
-    changes = changes_between(checkpoint.config, config)
-    if checkpoint.step >= config.run.steps:
+    if is_over:
         raise RunError(
             f"the run is already at step {checkpoint.step} of {config.run.steps}; "
             "to train longer give a larger --steps"
         )
     ranks, device = join(config, console)
     console = console if ranks.rank == 0 else Console(quiet=True)
-    locations = {
-        key: place
-        for key, place in info.get("data_paths", {}).items()
-        if f"data.{key}" not in changes
-    }
-    images = _open_images(
-        config,
-        console,
-        locations=locations,
-        standardization=Standardization.of_run(info["data"]),
-    )
-    _require_same_images(info, images)
+    images = _open_same_images(info, config, locations, console)
     state = _state(config, checkpoint.image_shape, ranks, device)
     restore(state, checkpoint)
     if ranks.rank > 0:
@@ -130,6 +130,19 @@ def resume_run(
         info["data_paths"] = locations_of(config.data) | locations
         info["data"] |= _factors_of(images)
         return _train(folder, state, images, config=config, info=info, console=console)
+
+
+def _find_moved(
+    folder: RunFolder, info: dict[str, Any], config: Config, locations: Locations, console: Console
+) -> str:
+    """Records where the data of a run that is over lies now, for what reads it after training."""
+    images = _open_same_images(info, config, locations, console)
+    with folder.lock():
+        info["data_paths"] = locations_of(config.data) | locations
+        info["data"] |= _factors_of(images)
+        folder.write_info(info)
+    console.print("Recorded where the data of this run is", highlight=False)
+    return "finished"
 
 
 def _require_same_step(folder: RunFolder, state: TrainingState) -> None:
@@ -221,13 +234,22 @@ def _open_images(
     return images
 
 
-def _require_same_images(info: dict[str, Any], images: ImageSource) -> None:
+def _open_same_images(
+    info: dict[str, Any], config: Config, locations: Locations, console: Console
+) -> ImageSource:
+    images = _open_images(
+        config,
+        console,
+        locations=locations,
+        standardization=Standardization.of_run(info["data"]),
+    )
     expected, found = info["data"]["sha256"], images.sha256()
     if expected != found:
         raise DataError(
             f"a run goes on with the images it began with: SHA-256 {expected[:12]}… is recorded "
             f"and `{images.name}` now has {found[:12]}…; restore the file, or start a new run"
         )
+    return images
 
 
 def _describe(config: Config, images: ImageSource, device: torch.device) -> dict[str, Any]:

@@ -113,6 +113,45 @@ def test_run_goes_on_with_images_that_were_moved(
     assert "a run goes on with the images it began with" in capsys.readouterr().err
 
 
+def test_run_that_is_over_is_told_where_its_data_has_moved(
+    tmp_path: Path, make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its factors, which moved as well, and looked at after each step."""
+    rng = np.random.default_rng(1)
+    there, moved, out = tmp_path / "there", tmp_path / "moved", tmp_path / "run"
+    there.mkdir()
+    np.save(there / "rows.npy", rng.normal(size=(400, 5)).astype(np.float32))
+    np.savetxt(there / "ages.csv", rng.integers(0, 5, (400, 1)), header="age", comments="")
+    config = make_config(
+        data={
+            "name": "vectors",
+            "path": str(there / "rows.npy"),
+            "factors": str(there / "ages.csv"),
+        },
+        objective={"likelihood": "gaussian"},
+    )
+    (tmp_path / "tiny.toml").write_text(config_toml(config))
+    assert call("run", tmp_path / "tiny.toml", "--out", out, "--steps", 1) == 0
+    before = read_checkpoint(out / CHECKPOINT)
+
+    there.rename(moved)
+    assert call("report", out) == 1
+    assert "say where it is: rfvae-train resume RUN --set data.path=" in capsys.readouterr().err
+    paths = f"data.path={moved / 'rows.npy'}", f"data.factors={moved / 'ages.csv'}"
+    assert call("resume", out, "--set", paths[0]) == 1
+    assert "say where it is: rfvae-train resume RUN --set data.factors=" in capsys.readouterr().err
+    assert call("resume", out, "--set", paths[0], "--set", paths[1]) == 0
+    assert call("report", out) == 0
+    assert call("evaluate", out, "--votes", 20) == 0
+
+    after = read_checkpoint(out / CHECKPOINT)
+    assert after.step == before.step == 1
+    assert all(torch.equal(after.tensors[name], one) for name, one in before.tensors.items())
+    np.save(moved / "rows.npy", np.ones((400, 5), np.float32))
+    assert call("resume", out, "--set", paths[0], "--set", paths[1]) == 1
+    assert "a run goes on with the images it began with" in capsys.readouterr().err
+
+
 def test_run_goes_on_where_random_numbers_are_others(
     started: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
