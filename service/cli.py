@@ -62,8 +62,8 @@ def serve(
 ) -> None:
     """Serve the models until a signal comes; `rfvae-serve settings` lists all that can be set."""
     settings = _settings(**locals())
-    from service.listening import AddressError
     from service.run import run  # heavy: not for --help
+    from service.transport.listening import AddressError
 
     configure_logging(settings.log_format, settings.log_level)
     try:

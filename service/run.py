@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from service.auth import require_keys
-from service.listening import bind
 from service.loading import check_repositories
 from service.memory import keep_few_arenas
 from service.processes.leader import serve_in_processes
 from service.processes.plan import plan_processes
 from service.settings import Settings, SettingsError
+from service.transport.listening import bind
 
 
 def run(settings: Settings, say: Callable[[str], None]) -> None:

@@ -17,7 +17,6 @@ from typing import Final
 
 from service.errors import ServiceError
 from service.events import log_event
-from service.listening import accept_all, close_without_loss, deafen, url_of
 from service.models.registry import Registry
 from service.models.repository import Verified
 from service.observability.merging import Snapshot
@@ -41,6 +40,7 @@ from service.processes.peers import SILENT_BEATS, OtherPeer, OwnPeer, Peer, star
 from service.processes.plan import settings_of_worker
 from service.processes.worker import AskOthers, Closed, Worker
 from service.settings import Settings
+from service.transport.listening import accept_all, close_without_loss, deafen, url_of
 from service.welcome import welcome
 
 LAST_S: Final = 10.0  # beyond the grace time; then a process is killed

@@ -16,8 +16,8 @@ from service.models.registry import Registry
 from service.models.repository import Verified
 from service.observability.merging import Snapshot
 from service.processes.link import CUT, DRAIN, END, GONE, STARTED
-from service.server import Server
 from service.settings import Settings
+from service.transport.server import Server
 
 AskOthers = Callable[[], Awaitable[list[Snapshot]]]
 

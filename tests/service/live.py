@@ -9,8 +9,9 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from service.connection import Connection, ConnectionLimits
-from service.listening import bind
+from service.transport.connection import Connection
+from service.transport.limits import ConnectionLimits
+from service.transport.listening import bind
 
 WAIT_S = 20
 

@@ -104,7 +104,7 @@ import asyncio, httpx
 from pathlib import Path
 from service.app import create_app
 from service.settings import Settings
-import service.cli, service.server
+import service.cli, service.transport.server
 
 async def main():
     app = create_app(Settings(model_repository=(Path({str(repository)!r}),), lanes=1))

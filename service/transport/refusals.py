@@ -10,8 +10,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from service.api.problems import PROBLEM_JSON, problem_body, problem_headers
 from service.errors import HeadTooLarge, QueueFull, RequestTimeout, ServiceError
 from service.events import log_event
-from service.exchange import date_headers
 from service.observability.record import RECORD, record_of
+from service.transport.exchange import date_headers
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 RETRY_AFTER_S: Final = 1.0

@@ -12,7 +12,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.call import Service
-from service.connection import Connection, ConnectionLimits
+from service.transport.connection import Connection
+from service.transport.limits import ConnectionLimits
 
 OTHER_FILES: Final = 64  # models, logs, and what the libraries open
 

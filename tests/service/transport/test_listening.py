@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from service.listening import AddressError, bind, close_without_loss, deafen, url_of
+from service.transport.listening import AddressError, bind, close_without_loss, deafen, url_of
 
 
 def test_bind_refuses_a_name_that_leads_nowhere() -> None:

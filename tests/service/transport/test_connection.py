@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from service.connection import LAST_LOOK_S
 from service.middleware.request_id import RequestId
+from service.transport.connection import LAST_LOOK_S
 from tests.service.live import run, serve_app
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"

@@ -8,7 +8,6 @@ that offers an upgrade for the next request.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 import httptools
@@ -18,8 +17,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.errors import MalformedInput, ServiceError
-from service.exchange import Exchange, date_headers, target_of
-from service.refusals import MAX_HEAD_BYTES, answer_to, too_large, too_many, too_slow
+from service.transport.exchange import Exchange, date_headers, target_of
+from service.transport.limits import ConnectionLimits
+from service.transport.refusals import MAX_HEAD_BYTES, answer_to, too_large, too_many, too_slow
+from service.transport.timer import Timer
 
 LINGER_S: Final = 2.0  # so long may a client go on sending after an early answer
 LAST_LOOK_S: Final = 0.1  # at the end: the next request may be on its way already
@@ -27,26 +28,6 @@ FIRST_LOOK_S: Final = 1.0  # at the end, at a connection that has not asked for 
 LEAST_READ_BYTES: Final = 16 * 1024  # of an answer, in each send time-out
 _NO_HTTP: Final = "a request must be HTTP/1.1; got bytes that are not; see RFC 9112"
 _HOSTS: Final = "a request of HTTP/1.1 has one Host header, which RFC 9112, 3.2, asks for; got {n}"
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """What the connections of one server may take, and those that are idle, the oldest first.
-
-    Args:
-        head_timeout_s: for the head of a request, from the connection or from its first byte.
-        send_timeout_s: in which a client must read some of its answer.
-        max_connections: one more takes the place of an idle one or is answered 429.
-        on_refused: told the reason of each refusal.
-        on_lost: told of each connection's end.
-    """
-
-    head_timeout_s: float
-    send_timeout_s: float
-    max_connections: int
-    on_refused: Callable[[str], None]
-    on_lost: Callable[[], None] | None = None
-    idle: "dict[Connection, None]" = field(default_factory=dict)
 
 
 class _Transport:
@@ -81,9 +62,10 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
-        self._timer: asyncio.TimerHandle | None = None
-        self._send_timer: asyncio.TimerHandle | None = None
-        self._idle_timer: asyncio.TimerHandle | None = None
+        self._head_timer = Timer(self.loop)  # until a head must be whole
+        self._idle_timer = Timer(self.loop)  # until the next request must begin
+        self._send_timer = Timer(self.loop)  # until some of an answer must be read
+        self._linger_timer = Timer(self.loop)  # until the client must have closed
         self._idle_since_s = 0.0
         self._unread_bytes = 0
         self._arrived_bytes = 0  # what is being read just now
@@ -116,9 +98,8 @@ class Connection(HttpToolsProtocol):
             return
         if self.cycle is before:  # no further head is complete
             self._count_unclaimed(len(data), body_bytes)
-        elif self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        else:
+            self._head_timer.cancel()
 
     def _parse(self, data: bytes | memoryview) -> None:
         """Reads past each head that offers an upgrade, which RFC 9110, 7.8, lets a server ignore.
@@ -158,7 +139,7 @@ class Connection(HttpToolsProtocol):
         self._unclaimed_bytes += n_bytes
         if self._unclaimed_bytes > MAX_HEAD_BYTES:
             self._refuse(too_large(self._unclaimed_bytes), "head_too_large")
-        elif self._timer is None and self.is_idle:
+        elif self.is_idle and not self._head_timer.is_running:
             self._await_head()
 
     @property
@@ -248,20 +229,15 @@ class Connection(HttpToolsProtocol):
             return
         self._limits.idle[self] = None
         self._idle_since_s = self.loop.time()
-        if self._idle_timer is None:
-            self._await_request(self.timeout_keep_alive)
-
-    def _await_request(self, seconds: float) -> None:
-        """One timer for many requests, as nearly all come in time."""
-        self._idle_timer = self.loop.call_later(seconds, self._end_if_idle)
+        if not self._idle_timer.is_running:  # one for many requests, as nearly all come in time
+            self._idle_timer.start(self.timeout_keep_alive, self._end_if_idle)
 
     def _end_if_idle(self) -> None:
-        self._idle_timer = None
         if not self.is_idle or self._unclaimed_bytes:  # the next answer arms the timer again
             return
         left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
         if left_s > 0:
-            self._await_request(left_s)
+            self._idle_timer.start(left_s, self._end_if_idle)
         else:
             self._end()
 
@@ -271,7 +247,7 @@ class Connection(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._cancel_send_timer()
+        self._send_timer.cancel()
 
     def shutdown(self) -> None:
         """Idle connections are read once more before they close."""
@@ -296,8 +272,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
-        self._cancel_timer()
-        self._cancel_send_timer()
+        self._send_timer.cancel()
+        self._linger_timer.cancel()
         super().connection_lost(exc)
         if self._limits.on_lost is not None:
             self._limits.on_lost()
@@ -306,7 +282,6 @@ class Connection(HttpToolsProtocol):
         """Closes once the answer is out."""
         body_is_pending = self.cycle is not None and self.cycle.more_body
         self._forget()
-        self._cancel_timer()
         if self._raw.get_write_buffer_size() > 0:
             self._await_reader()
         if body_is_pending:
@@ -318,9 +293,8 @@ class Connection(HttpToolsProtocol):
         """Nothing more is read from or written to this connection by uvicorn."""
         self._view.end = None
         self._limits.idle.pop(self, None)
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
+        self._head_timer.cancel()
+        self._idle_timer.cancel()
 
     def _linger(self) -> None:
         """Drops what still comes: a socket closed with bytes unread takes its answer with it."""
@@ -328,13 +302,12 @@ class Connection(HttpToolsProtocol):
             return
         self._raw.write_eof()
         self.flow.resume_reading()
-        self._timer = self.loop.call_later(LINGER_S, self._raw.abort)
+        self._linger_timer.start(LINGER_S, self._raw.abort)
 
     def _refuse(self, error: ServiceError, reason: str) -> None:
         """Answers without the application and ends."""
         self._limits.on_refused(reason)
         self._forget()
-        self._cancel_timer()
         if self.pipeline or not (self.is_idle or self._can_still_answer()):
             self._raw.abort()  # half an answer may be out
             return
@@ -351,38 +324,24 @@ class Connection(HttpToolsProtocol):
         return True
 
     def _await_head(self) -> None:
-        self._timer = self.loop.call_later(self._limits.head_timeout_s, self._end_slow_head)
+        self._head_timer.start(self._limits.head_timeout_s, self._end_slow_head)
 
     def _end_slow_head(self) -> None:
-        self._timer = None
         if self._unclaimed_bytes:
             error = too_slow(self._limits.head_timeout_s, self._unclaimed_bytes)
             self._refuse(error, "slow_head")
         else:  # it never asked for anything
             self._end()
 
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _await_reader(self) -> None:
-        if self._send_timer is None:
+        if not self._send_timer.is_running:
             self._unread_bytes = self._raw.get_write_buffer_size()
-            self._send_timer = self.loop.call_later(
-                self._limits.send_timeout_s, self._end_slow_reader
-            )
+            self._send_timer.start(self._limits.send_timeout_s, self._end_slow_reader)
 
     def _end_slow_reader(self) -> None:
-        self._send_timer = None
         unread_bytes = self._raw.get_write_buffer_size()
         if unread_bytes > max(self._unread_bytes - LEAST_READ_BYTES, 0):
             self._limits.on_refused("slow_reader")
             self._raw.abort()
         elif unread_bytes:
             self._await_reader()
-
-    def _cancel_send_timer(self) -> None:
-        if self._send_timer is not None:
-            self._send_timer.cancel()
-            self._send_timer = None

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.exchange import LONGEST_KEPT_URL, WHOLE_MOST_BYTES, date_headers, target_of
+from service.transport.exchange import LONGEST_KEPT_URL, WHOLE_MOST_BYTES, date_headers, target_of
 from tests.service.live import run, serve_app
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -59,7 +59,7 @@ def test_exchange_sends_head_and_body() -> None:
 def test_exchange_dates_each_answer_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     dates = []
     for second in (0.9, 1.2, 86_400.0):
-        monkeypatch.setattr("service.exchange.time.time", lambda now=second: now)
+        monkeypatch.setattr("service.transport.exchange.time.time", lambda now=second: now)
         dates += date_headers()
 
     assert dates == [
