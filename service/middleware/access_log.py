@@ -39,7 +39,7 @@ class AccessLog:
 
         def send_and_count(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                record.status = message["status"]
+                record.status = record.status if record.refused else message["status"]
             else:
                 record.sent_bytes += len(message.get("body", b""))
             return send(message)  # not awaited here, which spares a coroutine

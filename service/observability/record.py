@@ -20,6 +20,7 @@ class RequestRecord:
     deadline_s: float | None = None
     rows: int = 0
     status: int = 0
+    refused: bool = False  # answered by the connection; what the application says is not sent
     problem: str = ""
     received_bytes: int = 0
     sent_bytes: int = 0

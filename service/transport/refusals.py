@@ -23,13 +23,18 @@ def answer_to(error: ServiceError, scope: Facts | None = None) -> bytes:
     """The bytes of a whole answer after which the connection ends; its id goes to the log.
 
     Args:
-        scope: of the request under way, whose id the answer has; None if there is none.
+        scope: of the request under way, whose id and line in the log it takes; None if there is
+            none.
     """
-    is_known = scope is not None and RECORD in scope
-    request_id = record_of(scope).request_id if is_known else secrets.token_hex(8)
-    log_event(
-        logging.INFO, "refused", request_id=request_id, status=error.status, problem=error.type
-    )
+    if scope is not None and RECORD in scope:
+        record = record_of(scope)
+        record.refused, record.status, record.problem = True, error.status, error.type
+        request_id = record.request_id
+    else:
+        request_id = secrets.token_hex(8)
+        log_event(
+            logging.INFO, "refused", request_id=request_id, status=error.status, problem=error.type
+        )
     body = problem_body(error, request_id)
     headers = [
         *date_headers(),

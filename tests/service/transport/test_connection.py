@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
+from service.api.problems import Problems
+from service.errors import ClientGone
+from service.middleware.access_log import AccessLog
 from service.middleware.request_id import RequestId
+from service.observability.metrics import Metrics
 from service.transport.connection import LAST_LOOK_S
 from tests.service.live import run, serve_app
 
@@ -351,6 +355,39 @@ def test_connection_answers_400_to_a_broken_chunk_and_tells_the_application() ->
             assert not live.server.server_state.tasks
 
     run(test)
+
+
+@pytest.mark.parametrize("notices", [True, False])
+def test_connection_that_answers_for_the_application_is_logged_as_what_it_said(
+    caplog: pytest.LogCaptureFixture, notices: bool
+) -> None:
+    held = Held()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        held.entered.set()
+        await held.go.wait()
+        if notices:
+            raise ClientGone("nobody reads the answer")
+        await _answer(send)
+
+    async def test() -> None:
+        layers = RequestId(AccessLog(Problems(app), metrics=Metrics(), choice="all"))
+        async with serve_app(layers) as live:
+            client = await live.connect()
+            await client.send(CHUNKED.replace(b"Host", b"X-Request-ID: 0123456789abcdef\r\nHost"))
+            await held.entered.wait()
+            await client.send(b"no number\r\n")
+            _, problem = _problem(await client.read_all())
+            held.go.set()
+            await client.close()
+            while live.server.server_state.tasks:
+                await asyncio.sleep(0.001)
+        (line,) = [vars(one)["fields"] for one in caplog.records if one.name == "service"]
+        assert line["request_id"] == problem["request_id"]
+        assert (line["status"], line["problem"]) == (400, "malformed-input")
+
+    with caplog.at_level(logging.INFO, logger="service"):
+        run(test)
 
 
 def test_connection_lets_a_client_that_still_sends_read_its_early_answer() -> None:
