@@ -34,8 +34,8 @@ from training.config_file import config_sha256
 from training.data.polarity import polarity_of
 from training.data.standardization import Standardization
 from training.likelihood import Gaussian
-from training.location import PATH_KEYS
 from training.networks import VAE
+from training.run_images import PATH_KEYS
 from training.schedules import is_always_zero
 
 QUANTILES = {"1", "5", "25", "50", "75", "95", "99"}  # keys in the report

@@ -14,7 +14,7 @@ from onnx_export.errors import ExportError
 from training.checkpoint import LoadedRun
 from training.data.standardization import Standardization, standardization_of
 from training.errors import TrainingError
-from training.report import open_run_images
+from training.run_images import open_run_images
 
 BATCHES = (1, 2, 7, 64)
 SEED = 20190205  # any fixed number: the same export must see the same inputs

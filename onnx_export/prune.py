@@ -15,7 +15,7 @@ from training.encoding import Encoded, encode_with_elbo, sample_indices
 from training.evidence import quantiles
 from training.networks import VAE
 from training.pruning import prune_vae
-from training.report import open_run_images
+from training.run_images import open_run_images
 
 N_IMAGES = 2000
 

@@ -17,7 +17,7 @@ from training.config import Config
 from training.data.standardization import Standardization, standardization_of
 from training.errors import as_typed
 from training.networks import VAE
-from training.report import open_run_images
+from training.run_images import open_run_images
 
 REPORT_FORMAT = 1
 COARSEST_STEP = 0.01  # of float32 at a column's mean, in standard deviations of the column

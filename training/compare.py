@@ -22,8 +22,9 @@ from training.data.parts import whole_source
 from training.encoding import encode_means, sample_indices
 from training.errors import ConfigError, DataError
 from training.metrics.matching import DEFAULT_MATCHING, Matching
-from training.report import open_run_images, report_of_run
+from training.report import report_of_run
 from training.run_folder import FORMAT_VERSION, write_json
+from training.run_images import open_run_images
 
 N_IMAGES = 5000
 

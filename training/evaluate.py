@@ -38,8 +38,9 @@ from training.metrics import (
 )
 from training.metrics.inputs import varying_factors
 from training.metrics.samplers import NoSuchRows
-from training.report import open_run_images, relevant_dims_of_run
+from training.report import relevant_dims_of_run
 from training.run_folder import FORMAT_VERSION, write_json
+from training.run_images import open_run_images
 
 GRID_METRICS: dict[str, Callable[..., VoteResult]] = {
     "factor_vae_score": factor_vae_score_on_grid,

@@ -20,8 +20,9 @@ from training.data import held_out_part
 from training.encoding import sample_indices
 from training.errors import ConfigError, RunError, as_typed
 from training.pruning import PruningLoss, measure_pruning, prune_vae
-from training.report import open_run_images, report_of_run
+from training.report import report_of_run
 from training.run_folder import RunFolder, write_atomically
+from training.run_images import open_run_images
 
 N_IMAGES = 2000
 MAX_LOSS = 0.02

@@ -11,11 +11,10 @@ from rich.console import Console
 from torch import Tensor
 
 from training.checkpoint import LoadedRun, load_model
-from training.data import ImageSource, held_out_part, open_images
-from training.data.standardization import Standardization, standardization_of
+from training.data import ImageSource, held_out_part
+from training.data.standardization import standardization_of
 from training.drawing_changes import describe_sweep
 from training.encoding import encode_with_elbo, sample_indices
-from training.errors import DataError
 from training.evidence import (
     describe_evidence,
     effects_on_columns,
@@ -24,12 +23,12 @@ from training.evidence import (
     quantiles,
 )
 from training.figures import draw_report_figures, traverse
-from training.location import located
 from training.networks import VAE
 from training.relevance_votes import RULE, disagreements, relevant_order
 from training.report_page import report_page
 from training.report_text import Report, moved_columns, print_report
 from training.run_folder import FORMAT_VERSION, RunFolder, write_atomically, write_json
+from training.run_images import open_run_images
 
 MAX_IMAGES = 10_000
 HELD_OUT_IMAGES = 2000
@@ -190,22 +189,3 @@ def _report(run: LoadedRun, source: ImageSource, *, seed: int) -> Report:
         run_info=run.run_info,
         seed=seed,
     )
-
-
-def open_run_images(run: LoadedRun) -> ImageSource:
-    """The images of a run.
-
-    Raises:
-        DataError: They are no longer where they were, or not those it was trained on.
-    """
-    source = open_images(
-        located(run.config.data, run.run_info.get("data_paths", {})),
-        standardization=Standardization.of_run(run.run_info["data"]),
-    )
-    expected, found = run.run_info["data"]["sha256"], source.sha256()
-    if expected != found:
-        raise DataError(
-            f"a run is looked at with the images it was trained on: SHA-256 {expected[:12]}… is "
-            f"recorded and `{source.name}` now has {found[:12]}…; restore the file"
-        )
-    return source

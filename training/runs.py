@@ -16,11 +16,10 @@ from training.checkpoint import read_checkpoint, restore
 from training.config import Config
 from training.config_file import config_toml
 from training.data import ImageSource, notes_on, open_images, require_enough
-from training.data.standardization import Standardization, standardization_of
+from training.data.standardization import standardization_of
 from training.device import join, machine_name
-from training.errors import DataError, RunError, as_typed
+from training.errors import RunError, as_typed
 from training.fit import Hooks, fit, new_state
-from training.location import Locations, located, locations_of
 from training.networks import SampleShape
 from training.progress import make_display
 from training.ranks import Ranks
@@ -34,6 +33,7 @@ from training.resumption import (
     with_changes,
 )
 from training.run_folder import FORMAT_VERSION, RunFolder, now, write_atomically
+from training.run_images import Locations, locations_of, open_recorded, require_same
 from training.state import TrainingState
 
 
@@ -47,7 +47,9 @@ def start_run(config: Config, out: Path, *, console: Console) -> str:
     console = console if ranks.rank == 0 else Console(quiet=True)
     folder = RunFolder(out)
     _require_free(folder, ranks)
-    images = _open_images(config, console)
+    images = open_images(config.data)
+    require_enough(images, config.data)
+    _describe_images(images, config, console)
     if ranks.rank > 0:
         return _follow(_state(config, images.image_shape, ranks, device), images, config)
     state = _state(config, images.image_shape, ranks, device)  # Fails before there is a folder.
@@ -138,9 +140,10 @@ def _find_moved(
     """Records where the data of a run that is over lies now, for what reads it after training."""
     images = _open_same_images(info, config, locations, console)
     with folder.lock():
-        info["data_paths"] = locations_of(config.data) | locations
-        info["data"] |= _factors_of(images)
-        folder.write_info(info)
+        latest = folder.read_info()
+        latest["data_paths"] = locations_of(config.data) | locations
+        latest["data"] |= _factors_of(images)
+        folder.write_info(latest)
     console.print("Recorded where the data of this run is", highlight=False)
     return "finished"
 
@@ -209,15 +212,7 @@ def _train(
     return status
 
 
-def _open_images(
-    config: Config,
-    console: Console,
-    *,
-    locations: Locations | None = None,
-    standardization: Standardization | None = None,
-) -> ImageSource:
-    images = open_images(located(config.data, locations or {}), standardization=standardization)
-    require_enough(images, config.data)
+def _describe_images(images: ImageSource, config: Config, console: Console) -> None:
     origin = "drawn by this program" if images.source == "procedural" else f"{config.data.path}"
     shape = images.image_shape
     samples = f"images of {'x'.join(str(side) for side in shape)}"
@@ -231,24 +226,14 @@ def _open_images(
     )
     for note in notes_on(images):
         console.print(note[0].upper() + note[1:], highlight=False, markup=False, soft_wrap=True)
-    return images
 
 
 def _open_same_images(
     info: dict[str, Any], config: Config, locations: Locations, console: Console
 ) -> ImageSource:
-    images = _open_images(
-        config,
-        console,
-        locations=locations,
-        standardization=Standardization.of_run(info["data"]),
-    )
-    expected, found = info["data"]["sha256"], images.sha256()
-    if expected != found:
-        raise DataError(
-            f"a run goes on with the images it began with: SHA-256 {expected[:12]}… is recorded "
-            f"and `{images.name}` now has {found[:12]}…; restore the file, or start a new run"
-        )
+    images = open_recorded(config.data, info, locations=locations)
+    _describe_images(images, config, console)
+    require_same(images, info)
     return images
 
 

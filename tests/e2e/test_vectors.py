@@ -19,7 +19,7 @@ from tests.service.tiny_model import write_tiny_model
 from training import cli as training_cli
 from training.checkpoint import load_model
 from training.config_file import config_toml, parse_config
-from training.report import open_run_images
+from training.run_images import open_run_images
 
 JSON, NPY = "application/json", "application/x-npy"
 

@@ -25,7 +25,8 @@ from training import evidence as evidence_module
 from training import report as report_module
 from training.config_file import parse_config, read_tables
 from training.encoding import encode_with_elbo
-from training.report import open_run_images, report_run
+from training.report import report_run
+from training.run_images import open_run_images
 from training.runs import start_run
 
 FAMILY = sorted((Path(training.__file__).parent / "configs" / "family").glob("*.toml"))

@@ -28,7 +28,7 @@ from service.runtime.engine import Engine
 from service.runtime.opening import EngineOptions
 from tests.onnx_export.vector_run import COLUMNS, make_table, write_vector_run
 from training.encoding import encode_with_elbo
-from training.report import open_run_images
+from training.run_images import open_run_images
 
 
 @pytest.fixture(scope="module")

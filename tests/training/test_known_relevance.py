@@ -20,7 +20,8 @@ from training.config_file import parse_config
 from training.data.linear_gaussian import LENGTHS, NOISE
 from training.encoding import encode_with_elbo
 from training.objective import elbo, kl_per_dim, reparameterize
-from training.report import open_run_images, report_run
+from training.report import report_run
+from training.run_images import open_run_images
 from training.runs import start_run
 
 STEPS, LATENT_DIM = 1500, 6

@@ -27,8 +27,8 @@ from training.errors import DataError, RunError
 from training.fit import Hooks, fit, new_state
 from training.progress import PlainDisplay
 from training.recorder import Recorder
-from training.report import open_run_images
 from training.run_folder import RunFolder, write_atomically
+from training.run_images import open_run_images
 from training.runs import resume_run, start_run
 
 MakeConfig = Callable[..., Config]
@@ -199,7 +199,7 @@ def test_resume_does_not_undo_what_another_process_did_while_it_read_the_images(
         resume_run(out, steps=first + 3, console=QUIET)  # the other process, from start to end
         return open_images(*arguments, **options)
 
-    monkeypatch.setattr("training.runs.open_images", open_slowly)
+    monkeypatch.setattr("training.run_images.open_images", open_slowly)
     with pytest.raises(RunError, match=f"from step {first} to {first + 3}, and stopped: rfvae"):
         resume_run(out, steps=first + 9, console=QUIET)
     assert read_checkpoint(out / "checkpoint.safetensors").step == first + 3

@@ -13,8 +13,9 @@ from training.checkpoint import load_model
 from training.config_file import parse_config
 from training.data.parts import split_indices
 from training.errors import DataError, RunError
-from training.report import gate_has_a_vote, open_run_images, report_run
+from training.report import gate_has_a_vote, report_run
 from training.report_text import print_report, report_table
+from training.run_images import open_run_images
 from training.runs import start_run
 
 FILES = ("report.json", "report.html", "figures/training.png")

@@ -110,7 +110,7 @@ def test_run_goes_on_with_images_that_were_moved(
     assert call("resume", out, "--steps", 3) == 0
     np.save(moved, np.ones((40, 5), np.float32))
     assert call("resume", out, "--steps", 4, "--set", f"data.path={moved}") == 1
-    assert "a run goes on with the images it began with" in capsys.readouterr().err
+    assert "a run needs the images it was trained on" in capsys.readouterr().err
 
 
 def test_run_that_is_over_is_told_where_its_data_has_moved(
@@ -149,7 +149,7 @@ def test_run_that_is_over_is_told_where_its_data_has_moved(
     assert all(torch.equal(after.tensors[name], one) for name, one in before.tensors.items())
     np.save(moved / "rows.npy", np.ones((400, 5), np.float32))
     assert call("resume", out, "--set", paths[0], "--set", paths[1]) == 1
-    assert "a run goes on with the images it began with" in capsys.readouterr().err
+    assert "a run needs the images it was trained on" in capsys.readouterr().err
 
 
 def test_run_goes_on_where_random_numbers_are_others(
