@@ -28,7 +28,8 @@ class SyncedRegistry(Protocol):
 class RepositoryWatch:
     """Makes a registry follow the repository folders.
 
-    A folder whose files changed since the last look is left as it was: it may be half copied.
+    A folder whose files changed since the last look is left as it was: it may be half copied, or
+    gone for the moment in which another one takes its place.
 
     Args:
         found: what is served already.
@@ -93,12 +94,14 @@ class RepositoryWatch:
 
     def _settled(self, found: Sequence[FoundVersion]) -> list[FoundVersion]:
         """Each version as it is if its files rest, else as it is served, else not at all."""
-        before, self._seen = self._seen, {version.key: version.stamp for version in found}
-        resting = [
-            version if before.get(version.key) == version.stamp else self._served.get(version.key)
-            for version in found
-        ]
-        return [version for version in resting if version is not None]
+        before = self._seen
+        self._seen = {version.key: version.stamp for version in found}
+        resting = {
+            version.key: version for version in found if before.get(version.key) == version.stamp
+        }
+        moving = (self._seen.keys() | before.keys()) - resting.keys()
+        settled = resting | {key: self._served[key] for key in moving & self._served.keys()}
+        return sorted(settled.values(), key=lambda version: (version.name, -version.version))
 
     def _say_once(self, obstacle: str) -> None:
         if obstacle != self._obstacle:

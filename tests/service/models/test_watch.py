@@ -87,10 +87,33 @@ async def test_watch_lets_a_removed_version_go(registry: Registry, root: Path) -
     folder = write_tiny_model(root / "tiny/2", version=2)
     watch = await _watching(registry, root)
     folder.rename(root / ".trash")
+    assert await watch.look() is None
     report = await watch.look()
     assert report is not None
     assert report.removed == (("tiny", 2),)
     assert registry.get().version == 1
+
+
+async def test_watch_serves_the_old_one_while_a_version_is_replaced(
+    registry: Registry, root: Path
+) -> None:
+    """By a folder that is not there at one look, and half copied at the next."""
+    watch = await _watching(registry, root)
+    served, served_by = registry.get(), root / "tiny/1"
+    served_by.rename(root / ".trash")
+    assert await watch.look() is None
+    write_tiny_model(served_by, version=1, seed=2)
+    graph = (served_by / "encoder.onnx").read_bytes()
+    (served_by / "encoder.onnx").write_bytes(graph[:10])
+    assert await watch.look() is None
+    (served_by / "encoder.onnx").write_bytes(graph)
+    assert await watch.look() is None
+    assert registry.get() is served
+    report = await watch.look()
+    assert report is not None
+    assert report.failed == {}
+    assert registry.get().version == 1
+    assert registry.get() is not served
 
 
 async def test_watch_keeps_what_is_served_while_the_repository_cannot_be_read(
