@@ -1,7 +1,6 @@
 """A share of the images that training never sees."""
 
 from collections.abc import Sequence
-from itertools import chain
 
 import numpy as np
 import torch
@@ -39,11 +38,11 @@ def split_groups(groups: Sequence[str], holdout: float) -> tuple[Tensor, Tensor]
         members.setdefault(group, []).append(number)
     in_order = list(members.values())
     shuffled = [in_order[row] for row in np.random.default_rng(_SEED).permutation(len(in_order))]
-    most, held = holdout * len(groups), list[list[int]]()
+    most, held = holdout * len(groups), list[int]()
     for rows in shuffled:
-        if len(rows) + sum(map(len, held)) <= most:
-            held.append(rows)
-    held_rows = sorted(chain.from_iterable(held or [min(shuffled, key=len)]))
+        if len(held) + len(rows) <= most:
+            held.extend(rows)
+    held_rows = sorted(held or min(shuffled, key=len))
     kept_rows = sorted(set(range(len(groups))).difference(held_rows))
     return torch.tensor(kept_rows), torch.tensor(held_rows)
 
