@@ -82,8 +82,6 @@ def problem_body(error: ServiceError, request_id: str) -> bytes:
 
 async def _answer(error: ServiceError, scope: Scope, send: Send) -> None:
     record = record_of(scope)
-    if record.refused:
-        return
     record.problem = error.type
     if record.status or isinstance(error, ClientGone):
         record.status = error.status  # the answer has begun, or nobody would read it

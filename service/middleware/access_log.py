@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.observability.logging import RepeatedEvent
 from service.observability.metrics import Metrics, outcome_of
-from service.observability.record import RequestRecord, record_of
+from service.observability.record import REFUSAL, RequestRecord, record_of
 
 AccessLogChoice = Literal["all", "errors", "none"]
 _UNFINISHED = 499  # nobody got an answer
@@ -39,7 +39,7 @@ class AccessLog:
 
         def send_and_count(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                record.status = record.status if record.refused else message["status"]
+                record.status = message["status"]
             else:
                 record.sent_bytes += len(message.get("body", b""))
             return send(message)  # not awaited here, which spares a coroutine
@@ -50,6 +50,8 @@ class AccessLog:
             self._close(scope, record)
 
     def _close(self, scope: Scope, record: RequestRecord) -> None:
+        if (refusal := scope.get(REFUSAL)) is not None:
+            record.request_id, record.status, record.problem = refusal
         record.status = record.status or _UNFINISHED
         duration_s = self._clock() - record.started_s
         self._metrics.observe_request(record, duration_s)

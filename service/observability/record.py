@@ -1,10 +1,19 @@
 """One mutable record a request: filled by the layers it passes, read by headers and metrics."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-RECORD: Final = "rfvae.record"  # the key in the ASGI scope
+RECORD: Final = "rfvae.record"  # a key in the ASGI scope
+REFUSAL: Final = "rfvae.refusal"  # another: what the connection answered in the application's place
 STAGES: Final = ("decode", "queue", "infer", "encode")
+
+
+class Refusal(NamedTuple):
+    """An answer that the application does not know of."""
+
+    request_id: str
+    status: int
+    problem: str
 
 
 @dataclass(slots=True)
@@ -20,7 +29,6 @@ class RequestRecord:
     deadline_s: float | None = None
     rows: int = 0
     status: int = 0
-    refused: bool = False  # answered by the connection; what the application says is not sent
     problem: str = ""
     received_bytes: int = 0
     sent_bytes: int = 0

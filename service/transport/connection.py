@@ -311,7 +311,7 @@ class Connection(HttpToolsProtocol):
         if self.pipeline or not (self.is_idle or self._can_still_answer()):
             self._raw.abort()  # half an answer may be out
             return
-        scope = None if self.is_idle else self.cycle.scope
+        scope: Any = None if self.is_idle else self.cycle.scope
         self._raw.write(answer_to(error, scope))
         self._linger()
 

@@ -2,39 +2,36 @@
 
 import logging
 import secrets
-from collections.abc import Mapping
 from typing import Final
 
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.api.problems import PROBLEM_JSON, problem_body, problem_headers
 from service.errors import HeadTooLarge, QueueFull, RequestTimeout, ServiceError
 from service.events import log_event
-from service.observability.record import RECORD, record_of
+from service.observability.record import RECORD, REFUSAL, Refusal, record_of
 from service.transport.exchange import date_headers
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 RETRY_AFTER_S: Final = 1.0
 
-Facts = Mapping[str, object]  # an ASGI scope
 
-
-def answer_to(error: ServiceError, scope: Facts | None = None) -> bytes:
+def answer_to(error: ServiceError, scope: Scope | None = None) -> bytes:
     """The bytes of a whole answer after which the connection ends; its id goes to the log.
 
     Args:
         scope: of the request under way, whose id and line in the log it takes; None if there is
             none.
     """
-    if scope is not None and RECORD in scope:
-        record = record_of(scope)
-        record.refused, record.status, record.problem = True, error.status, error.type
-        request_id = record.request_id
-    else:
-        request_id = secrets.token_hex(8)
+    is_known = scope is not None and RECORD in scope
+    request_id = record_of(scope).request_id if is_known else secrets.token_hex(8)
+    if scope is None:
         log_event(
             logging.INFO, "refused", request_id=request_id, status=error.status, problem=error.type
         )
+    else:
+        scope[REFUSAL] = Refusal(request_id, error.status, error.type)
     body = problem_body(error, request_id)
     headers = [
         *date_headers(),

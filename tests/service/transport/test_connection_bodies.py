@@ -141,9 +141,10 @@ def test_connection_answers_400_to_a_broken_chunk_and_tells_the_application() ->
     run(test)
 
 
+@pytest.mark.parametrize("has_begun", [True, False])
 @pytest.mark.parametrize("notices", [True, False])
 def test_connection_that_answers_for_the_application_is_logged_as_what_it_said(
-    caplog: pytest.LogCaptureFixture, notices: bool
+    caplog: pytest.LogCaptureFixture, notices: bool, has_begun: bool
 ) -> None:
     held = Held()
 
@@ -158,9 +159,13 @@ def test_connection_that_answers_for_the_application_is_logged_as_what_it_said(
         layers = RequestId(AccessLog(Problems(app), metrics=Metrics(), choice="all"))
         async with serve_app(layers) as live:
             client = await live.connect()
-            await client.send(CHUNKED.replace(b"Host", b"X-Request-ID: 0123456789abcdef\r\nHost"))
-            await held.entered.wait()
-            await client.send(b"no number\r\n")
+            head = CHUNKED.replace(b"Host", b"X-Request-ID: 0123456789abcdef\r\nHost")
+            if has_begun:
+                await client.send(head)
+                await held.entered.wait()
+                await client.send(b"no number\r\n")
+            else:
+                await client.send(head + b"no number\r\n")
             _, problem = problem_of(await client.read_all())
             held.go.set()
             await client.close()
