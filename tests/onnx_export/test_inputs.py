@@ -32,8 +32,8 @@ def test_real_inputs_refuse_data_that_changed(run: TrainedRun) -> None:
     info = {**run.info, "data": {**run.info["data"], "sha256": "0" * 64}}
     changed = replace(run.loaded, run_info=info)
     message = (
-        "the training images are needed to check the graphs: a run is looked at with "
-        "the images it was trained on: SHA-256 000000000000… is recorded"
+        "the training images are needed to check the graphs: a run needs the images "
+        "it was trained on: SHA-256 000000000000… is recorded"
     )
     with pytest.raises(ExportError, match=re.escape(message)):
         real_inputs(changed)
