@@ -7,9 +7,10 @@ from typing import Any
 from training.config import Config
 from training.config_file import config_tables, load_config, parse_config, read_tables
 from training.errors import ConfigError, as_typed
+from training.run_images import PATH_KEYS
 
 # The images are the same wherever they lie, which is checked by their hash; factors are only told.
-MOVABLE = {"data.path", "data.factors"}
+MOVABLE = {f"data.{key}" for key in PATH_KEYS}
 CHANGEABLE = (
     *sorted(MOVABLE),
     "run.steps",

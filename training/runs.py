@@ -129,8 +129,7 @@ def resume_run(
         console.print(f"Resuming at step {state.step:,}", highlight=False)
         info |= {"steps": config.run.steps, "code_version": _code_versions(info)} | _place(device)
         info |= recorded(info, changes, step=state.step)
-        info["data_paths"] = locations_of(config.data) | locations
-        info["data"] |= _factors_of(images)
+        info = _with_data(info, images, config, locations)
         return _train(folder, state, images, config=config, info=info, console=console)
 
 
@@ -140,10 +139,7 @@ def _find_moved(
     """Records where the data of a run that is over lies now, for what reads it after training."""
     images = _open_same_images(info, config, locations, console)
     with folder.lock():
-        latest = folder.read_info()
-        latest["data_paths"] = locations_of(config.data) | locations
-        latest["data"] |= _factors_of(images)
-        folder.write_info(latest)
+        folder.write_info(_with_data(folder.read_info(), images, config, locations))
     console.print("Recorded where the data of this run is", highlight=False)
     return "finished"
 
@@ -260,6 +256,14 @@ def _describe(config: Config, images: ImageSource, device: torch.device) -> dict
         "seconds": 0.0,
         "created": now(),
     }
+
+
+def _with_data(
+    info: dict[str, Any], images: ImageSource, config: Config, locations: Locations
+) -> dict[str, Any]:
+    """`run.json` with the places and the factors that the data of a run has now."""
+    places = locations_of(config.data) | locations
+    return {**info, "data_paths": places, "data": {**info["data"], **_factors_of(images)}}
 
 
 def _factors_of(images: ImageSource) -> dict[str, list[Any] | None]:
