@@ -14,7 +14,7 @@ from service.runtime.threads import CpuBudget, cpu_budget
 from service.settings import Settings
 
 # Through both graphs; a batch, which takes one, keeps the loop from its other work for half of it.
-INLINE_ON_ONE_CORE_S: Final = 0.04
+INLINE_ON_ONE_CORE_S: Final = 0.06
 
 
 def signatures_of(settings: Settings) -> Signatures | None:

@@ -142,7 +142,7 @@ class Settings(DeviceSettings, SafetySettings):
         "that does not fit is answered 429 with Retry-After, one that is larger alone 413.",
     )
     max_batch_rows: int = Field(
-        32,
+        64,
         ge=1,
         le=4096,
         description="Most rows of one inference batch, 1 to 4,096; larger requests are split.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 
-DEFAULT_BUCKETS = (1, 2, 4, 8, 16, 32)
+DEFAULT_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class BatchPolicy:
             0 never does.
     """
 
-    max_batch_rows: int = 32
+    max_batch_rows: int = 64
     max_queue_rows: int = 1024
     max_queue_bytes: int = 64 * 2**20
     lanes: int = 1

@@ -1,4 +1,4 @@
-"""How one opened graph is run: as it is, or in a few fixed batch sizes."""
+"""How one opened graph is run: as it is, in small pieces, or in a few fixed batch sizes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ def plain_run(session: Any, spec: GraphSpec) -> Run:
     return lambda rows: tuple(run(outputs, {name: rows}))
 
 
+def run_in_pieces(run: Run, most: int) -> Run:
+    """A run that never sees more than `most` rows at once; larger batches are cut."""
+
+    def run_any(rows: Samples) -> Outputs:
+        if len(rows) <= most:
+            return run(rows)
+        runs = [run(rows[start : start + most]) for start in range(0, len(rows), most)]
+        return tuple(np.concatenate(parts) for parts in zip(*runs, strict=True))
+
+    return run_any
+
+
 def run_in_sizes(run: Run, sizes: Sequence[int]) -> Run:
     """A run that sees batches of a few sizes only, since each new one costs a GPU a set-up.
 
@@ -29,16 +41,14 @@ def run_in_sizes(run: Run, sizes: Sequence[int]) -> Run:
     Args:
         sizes: rising.
     """
-    known, largest = frozenset(sizes), sizes[-1]
+    known = frozenset(sizes)
 
-    def run_any(rows: Samples) -> Outputs:
+    def run_padded(rows: Samples) -> Outputs:
         if len(rows) in known:
             return run(rows)
-        pieces = [rows[start : start + largest] for start in range(0, len(rows), largest)]
-        runs = [run(_pad(piece, sizes)) for piece in pieces]
-        return tuple(np.concatenate(parts)[: len(rows)] for parts in zip(*runs, strict=True))
+        return tuple(output[: len(rows)] for output in run(_pad(rows, sizes)))
 
-    return run_any
+    return run_in_pieces(run_padded, sizes[-1])
 
 
 def _pad(piece: Samples, sizes: Sequence[int]) -> Samples:

@@ -14,13 +14,16 @@ from service.models.onnx_file import external_files
 from service.runtime.bound import BoundGraph
 from service.runtime.cuda_graphs import CapturedGraph
 from service.runtime.graph_spec import GraphSpec, graph_specs
-from service.runtime.graphs import Run, plain_run, run_in_sizes
+from service.runtime.graphs import Run, plain_run, run_in_pieces, run_in_sizes
 from service.runtime.sessions import open_session
 from service.runtime.tensorrt import ProfileShapes
 from service.runtime.threads import Device, LanePlan, cpu_budget, plan_lanes
 
-BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 GPU_MEMORY = "cuda"  # of CUDA and TensorRT alike
+# More only make the layers' outputs larger than a core's cache; 8 are within 6 % of the best number
+# from 28 to 128 pixels a side, and take a lane a few MiB where 64 take ten times as much.
+IMAGES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,15 @@ def _open_graph(
     session = open_one()
     spec.check(path, session)
     if options.device == "cpu":
-        return OpenedGraph(plain_run(session, spec), tuple(session.get_providers()))
+        return OpenedGraph(_on_cpu(session, spec, manifest), tuple(session.get_providers()))
     again = partial(open_one, cuda_graph=True) if options.cuda_graphs else None
     return _on_gpu(session, spec, options.batch_sizes, again)
+
+
+def _on_cpu(session: Any, spec: GraphSpec, manifest: Manifest) -> Run:
+    """Rows of numbers all at once, images a few at a time."""
+    run = plain_run(session, spec)
+    return run if manifest.image is None else run_in_pieces(run, IMAGES_AT_ONCE)
 
 
 def _on_gpu(

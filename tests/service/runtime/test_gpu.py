@@ -21,7 +21,7 @@ from service.runtime.sessions import CUDA, NVIDIA_CONTROL, TENSORRT
 from service.runtime.tensorrt import loaded_tensorrt_version, prepare_tensorrt
 from service.settings import BUNDLED
 
-SIZES = (1, 2, 4, 8, 16, 32)
+SIZES = (1, 2, 4, 8, 16, 32, 64)
 MODEL = BUNDLED / "oval-dsprites" / "1"
 
 

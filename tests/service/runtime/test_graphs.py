@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from service.runtime.graphs import Outputs, Samples, run_in_sizes
+from service.runtime.graphs import Outputs, Samples, run_in_pieces, run_in_sizes
 
 Double = Callable[[Samples], Outputs]
 
@@ -26,6 +26,17 @@ def double(seen: list[int]) -> Double:
         return 2 * rows, -rows
 
     return run
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(1, [1]), (8, [8]), (9, [8, 1]), (24, [8, 8, 8])])
+def test_run_in_pieces_cuts_and_joins(
+    double: Double, seen: list[int], rows: int, sizes: list[int]
+) -> None:
+    samples = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3)
+    doubled, negative = run_in_pieces(double, 8)(samples)
+    assert seen == sizes
+    assert np.array_equal(doubled, 2 * samples)
+    assert np.array_equal(negative, -samples)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,16 @@ import pytest
 
 from service.errors import ArtifactError, DeviceUnavailable
 from service.models.artifact import load_golden, load_manifest
+from service.models.repository import scan
 from service.runtime import bound, opening
 from service.runtime.cuda_graphs import CapturedGraph
 from service.runtime.engine import Engine
+from service.runtime.graph_spec import GraphSpec
+from service.runtime.graphs import Outputs, Run, Samples, plain_run
 from service.runtime.opening import EngineOptions
 from service.runtime.sessions import CPU, CUDA
 from tests.service.tiny_model import TinyWeights, write_tiny_model
+from tests.service.tiny_rows import write_tiny_rows
 
 Asked = list[dict[str, Any]]
 
@@ -98,6 +102,43 @@ def test_a_gpu_gives_right_numbers_for_sizes_that_it_never_sees(
     assert mu == pytest.approx(right_mu, abs=1e-4)
     assert logvar == pytest.approx(right_logvar, abs=1e-4)
     assert engine.decode(mu) == pytest.approx(weights.decode(mu), abs=1e-5)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows the sessions of a CPU are given."""
+    seen: list[int] = []
+
+    def note(session: Any, spec: GraphSpec) -> Run:
+        run = plain_run(session, spec)
+
+        def run_and_note(rows: Samples) -> Outputs:
+            seen.append(len(rows))
+            return run(rows)
+
+        return run_and_note
+
+    monkeypatch.setattr(opening, "plain_run", note)
+    return seen
+
+
+def test_a_cpu_runs_images_a_few_at_a_time(folder: Path, seen: list[int]) -> None:
+    engine = _load(folder, device="cpu")
+    images = np.random.default_rng(0).integers(0, 256, (21, 1, 16, 16), dtype=np.uint8)
+    mu, _ = engine.encode(images)
+    decoded = engine.decode(mu)
+    assert seen == [8, 8, 5] * 2
+    weights = TinyWeights((1, 16, 16), 4, 0)
+    assert mu == pytest.approx(weights.encode(images)[0], abs=1e-4)
+    assert decoded == pytest.approx(weights.decode(mu), abs=1e-5)
+
+
+def test_a_cpu_runs_rows_of_numbers_all_at_once(tmp_path: Path, seen: list[int]) -> None:
+    (found,) = scan([write_tiny_rows(tmp_path)])
+    engine = _load(found.folder, device="cpu")
+    (n_columns,) = load_manifest(found.folder).sample.shape
+    engine.encode(np.zeros((1000, n_columns), np.float32))
+    assert seen == [1000]
 
 
 def test_cuda_graphs_have_a_session_for_each_size(folder: Path, asked: Asked) -> None:
