@@ -60,6 +60,18 @@ def scan(repositories: Sequence[Path]) -> list[FoundVersion]:
     return [version for name in sorted(found) for version in found[name]]
 
 
+def device_of(repository: Path) -> int:
+    """Which file system the folder is on; another one when a volume comes or goes there.
+
+    Raises:
+        ArtifactError: it does not exist.
+    """
+    try:
+        return repository.stat().st_dev
+    except OSError as error:
+        raise _unreadable(repository, error) from None
+
+
 def version_at(folder: Path) -> FoundVersion | None:
     """What `scan` of the folder's grandparent makes of it; None where that passes it over."""
     place = Path(os.path.abspath(folder))  # `.` has a name, and a link keeps its own
@@ -110,16 +122,20 @@ def _models(repository: Path) -> Iterator[tuple[str, list[FoundVersion]]]:
             versions = _versions(model)
             if versions:
                 yield versions[0].name, versions
-    except (FileNotFoundError, NotADirectoryError):
-        raise ArtifactError(
+    except OSError as error:  # nobody knows what it holds, so this must not look like an empty one
+        raise _unreadable(repository, error) from None
+
+
+def _unreadable(repository: Path, error: OSError) -> ArtifactError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return ArtifactError(
             f"model repository `{repository}` does not exist or is no folder; "
             "correct RFVAE_MODEL_REPOSITORY or create it"
-        ) from None
-    except OSError as error:  # nobody knows what it holds, so this must not look like an empty one
-        raise ArtifactError(
-            f"model repository `{repository}` must be readable with every folder in it; got "
-            f"`{error.strerror}` for `{error.filename}`; correct that, or move the folder away"
-        ) from None
+        )
+    return ArtifactError(
+        f"model repository `{repository}` must be readable with every folder in it; got "
+        f"`{error.strerror}` for `{error.filename}`; correct that, or move the folder away"
+    )
 
 
 def _versions(model: Path) -> list[FoundVersion]:

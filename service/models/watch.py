@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from service.errors import ServiceError
+from service.errors import ArtifactError, ServiceError
 from service.events import log_event
 from service.models.registry import Key, SyncReport
-from service.models.repository import FoundVersion, Stamp, scan
+from service.models.repository import FoundVersion, Stamp, device_of, scan
 
 
 class SyncedRegistry(Protocol):
@@ -29,12 +29,14 @@ class RepositoryWatch:
     """Makes a registry follow the repository folders.
 
     A folder whose files changed since the last look is left as it was: it may be half copied, or
-    gone for the moment in which another one takes its place.
+    gone for the moment in which another one takes its place. A repository that is empty all of a
+    sudden, and on another file system than before, is taken for a volume that is not mounted.
 
     Args:
         found: what is served already.
         on_report: told what each change did.
         look: finds what is there now; blocks, so it runs in a thread.
+        device_of: says which file system a repository is on; likewise.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class RepositoryWatch:
         found: Sequence[FoundVersion] = (),
         on_report: Callable[[SyncReport], None] = lambda report: None,
         look: Callable[[Sequence[Path]], list[FoundVersion]] = scan,
+        device_of: Callable[[Path], int] = device_of,
     ) -> None:
         self._registry = registry
         self._repositories = repositories
@@ -52,6 +55,8 @@ class RepositoryWatch:
         self._seen: dict[Key, Stamp] = {version.key: version.stamp for version in found}
         self._on_report = on_report
         self._look = look
+        self._device_of = device_of
+        self._devices: dict[Path, int] = {}  # of repositories, when they last held a version
         self._obstacle = ""
 
     async def run(
@@ -76,10 +81,10 @@ class RepositoryWatch:
     async def look(self) -> SyncReport | None:
         """Looks once; None when nothing is to be done.
 
-        A repository that cannot be read changes nothing: what is served goes on.
+        What is served goes on while a repository cannot be read or is not mounted.
         """
         try:
-            found = await asyncio.to_thread(self._look, self._repositories)
+            found = await asyncio.to_thread(self._find)
         except ServiceError as error:
             self._say_once(error.detail)
             return None
@@ -91,6 +96,22 @@ class RepositoryWatch:
         report = await self._registry.sync(list(wanted.values()))
         self._on_report(report)
         return report
+
+    def _find(self) -> list[FoundVersion]:
+        """All versions; raises ArtifactError if what is there cannot be all that there is."""
+        found = self._look(self._repositories)
+        filled = {version.folder.parents[1] for version in found}
+        for repository in self._repositories:
+            device = self._device_of(repository)
+            if repository in filled:
+                self._devices[repository] = device
+            elif self._devices.get(repository, device) != device:
+                raise ArtifactError(
+                    f"model repository `{repository}` is empty and on another file system than "
+                    "when it held models, as a volume that is not mounted; what is served goes on: "
+                    "mount it again, or restart the service to do without"
+                )
+        return found
 
     def _settled(self, found: Sequence[FoundVersion]) -> list[FoundVersion]:
         """Each version as it is if its files rest, else as it is served, else not at all."""

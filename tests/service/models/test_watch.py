@@ -144,6 +144,35 @@ async def test_watch_keeps_what_is_served_while_a_folder_cannot_be_listed(
     assert registry.get() is served
 
 
+async def test_watch_keeps_what_is_served_while_a_volume_is_not_mounted(
+    registry: Registry, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    device, elsewhere = 1, root.parent / "elsewhere"
+    found = scan([root])
+    await registry.sync(found)
+    watch = RepositoryWatch(registry, [root], found=found, device_of=lambda repository: device)
+    served = registry.get()
+    assert await watch.look() is None
+    root.rename(elsewhere)
+    root.mkdir()
+    device = 2
+    with caplog.at_level(logging.ERROR):
+        assert [await watch.look() for _ in range(3)] == [None, None, None]
+    assert registry.get() is served
+    (said,) = [one for one in caplog.records if one.getMessage() == "repository_unreadable"]
+    assert "as a volume that is not mounted" in vars(said)["fields"]["reason"]
+    root.rmdir()
+    elsewhere.rename(root)
+    device = 3  # mounted again, which may give it another number
+    assert [await watch.look(), await watch.look()] == [None, None]
+    assert registry.get() is served
+    (root / "tiny").rename(elsewhere)  # emptied, but on the same file system
+    await watch.look()
+    report = await watch.look()
+    assert report is not None
+    assert report.removed == (("tiny", 1),)
+
+
 async def test_watch_tells_what_each_change_did(registry: Registry, root: Path) -> None:
     reports = []
     watch = RepositoryWatch(registry, [root], on_report=reports.append)
