@@ -18,16 +18,18 @@ PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 # Start-of-frame markers: 0xC0-0xCF without DHT (C4), JPG (C8) and DAC (CC).
 JPEG_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_BARE: Final = frozenset(range(0xD0, 0xDA)) | {0x01}  # markers without a length
+TO_PNG: Final = "(save it as PNG)"
 OTHERS: Final = (
-    (b"GIF8", "a GIF image"),
+    (b"GIF8", f"a GIF image {TO_PNG}"),
     (b"%PDF", "a PDF document"),
-    (b"II*\0", "a TIFF image"),
-    (b"MM\0*", "a TIFF image"),
+    (b"II*\0", f"a TIFF image {TO_PNG}"),
+    (b"MM\0*", f"a TIFF image {TO_PNG}"),
     (b"PK\x03\x04", "a ZIP archive"),
     (b"\x1f\x8b", "gzip data"),
     (b"\x93NUMPY", "a NumPy array (send it as `application/x-npy`)"),
-    (b"\0\0\0\x0cjP", "a JPEG 2000 image"),
+    (b"\0\0\0\x0cjP", f"a JPEG 2000 image {TO_PNG}"),
 )
+PHONES: Final = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif")  # from the fifth byte on
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ def describe(data: bytes) -> str:
     for signature, name in OTHERS:
         if data.startswith(signature):
             return name
+    if data[4:12] in PHONES:
+        return f"a HEIF image {TO_PNG}"
     try:
         text = data[:512].decode("utf-8", "strict" if len(data) <= 512 else "ignore")
     except UnicodeDecodeError:

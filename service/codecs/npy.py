@@ -25,7 +25,7 @@ from service.errors import InvalidValue, MalformedInput, TooManyRows
 MAGIC: Final = b"\x93NUMPY"
 MAX_HEADER_BYTES: Final = 4096  # numpy writes 118 for any plain array
 MAX_DIMS: Final = 8
-CHANNELS: Final = frozenset((1, 3))
+CHANNELS: Final = frozenset((1, 3, 4))  # gray, color, and color with transparency
 _UNREADABLE: Final = (
     LookupError,
     MemoryError,
@@ -186,13 +186,13 @@ def _check_type(header: NpyHeader, types: dict[str, str], wanted: str) -> None:
 
 
 def _check_image_shape(shape: tuple[int, ...], *, max_rows: int, max_pixels: int) -> None:
-    # (height, width, 1 or 3) is one image, and not `height` images of 1 or 3 pixels a row
+    # (height, width, 1, 3 or 4) is one image, and not `height` images of so few pixels a row
     single = len(shape) == 2 or (len(shape) == 3 and shape[2] in CHANNELS)
     fits = len(shape) == 3 or (len(shape) == 4 and shape[3] in CHANNELS)
     if single or not fits or 0 in shape:
         cure = "add a first axis to a single image" if single else "move axes, channels last"
         raise InvalidValue(
-            "images must have the shape (n, height, width) or (n, height, width, 1 or 3); "
+            "images must have the shape (n, height, width) or (n, height, width, 1, 3 or 4); "
             f"got {shape}; {cure}"
         )
     _check_rows(shape[0], max_rows)
