@@ -12,7 +12,7 @@ from service.batching.policy import BatchPolicy
 
 
 @pytest.mark.parametrize(
-    ("rows", "size"), [(1, 1), (2, 2), (3, 4), (5, 8), (17, 32), (32, 32), (33, 33)]
+    ("rows", "size"), [(1, 1), (2, 2), (3, 4), (5, 8), (17, 32), (64, 64), (65, 65)]
 )
 def test_padded_takes_the_next_size(rows: int, size: int) -> None:
     assert BatchPolicy().padded(rows) == size
@@ -24,7 +24,7 @@ def test_padded_without_sizes_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("waiting", "idle", "share"),
-    [(100, 1, 32), (100, 2, 32), (20, 2, 10), (21, 2, 11), (5, 2, 4), (3, 2, 4), (20, 0, 32)],
+    [(100, 1, 64), (150, 2, 64), (20, 2, 10), (21, 2, 11), (5, 2, 4), (3, 2, 4), (20, 0, 64)],
 )
 def test_share_divides_among_idle_lanes(waiting: int, idle: int, share: int) -> None:
     assert BatchPolicy(lanes=4).share(waiting, idle_lanes=idle) == share
