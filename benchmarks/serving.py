@@ -3,11 +3,12 @@
     .venv/bin/python benchmarks/serving.py [--rounds 3] [--seconds 2] [--save]
     .venv/bin/python benchmarks/serving.py --with litserve triton --save
 
-Real HTTP over loopback from wrk (closed loop, one thread, on the same cores); Debian's package is
-unpacked into .make/wrk where wrk is not installed. LitServe and Triton are installed into
-environments of their own in the user's cache. Every system answers for the same picture first, and
-must agree. Prints medians over rounds; the last line is JSON, which `--save` keeps in
-benchmarks/results/serving.json, from where it writes the table of service/README.md.
+Real HTTP over loopback from wrk (closed loop, one thread, on the same cores), one system at a time;
+those that poll while they are idle stand still meanwhile. Debian's package of wrk is unpacked into
+.make/wrk where it is not installed; LitServe and Triton are installed into environments of their
+own in the user's cache. Every system answers for the same picture first, and must agree. Prints
+medians over rounds; the last line is JSON, which `--save` keeps in benchmarks/results/serving.json,
+from where it writes the table of service/README.md.
 """
 
 import argparse
@@ -19,6 +20,8 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,7 @@ ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks/results/serving.json"
 PNG, NPY = "image/png", "application/x-npy"
 IDLE_S = 3.0
+MOST_IDLE_PERCENT = 1.0  # who uses more stands still while others are measured
 WARM_UP_S = 1.0  # before a load is timed, as the system has idled while the others were asked
 # name: path, content type, clients, images a request
 LOADS = {
@@ -59,7 +63,8 @@ def main() -> None:
             systems.append(STARTS[name]())
         require_agreement(systems)
         idle = idle_percent(systems)
-        rounds = [measure(systems, options) for _ in range(options.rounds)]
+        restless = [one for one in systems if idle[one.name] > MOST_IDLE_PERCENT]
+        rounds = [measure(systems, options, restless) for _ in range(options.rounds)]
         memory = {system.name: round(system.memory_mib(), 1) for system in systems}
     finally:
         for system in systems:
@@ -113,7 +118,7 @@ def idle_percent(systems: list[System]) -> Figures:
     return {s.name: round((s.cpu_s() - before[s.name]) / IDLE_S * 100, 2) for s in systems}
 
 
-def measure(systems: list[System], options: argparse.Namespace) -> Round:
+def measure(systems: list[System], options: argparse.Namespace, restless: list[System]) -> Round:
     """One round: by load, by system; the systems take turns within each load."""
     figures: Round = {}
     for load in options.loads:
@@ -121,10 +126,22 @@ def measure(systems: list[System], options: argparse.Namespace) -> Round:
         figures[load] = {}
         for system in systems:
             if system.name == "ours" or load.startswith("png"):
-                figures[load][system.name] = run_load(system, load, options.seconds)
+                with alone(system, restless):
+                    figures[load][system.name] = run_load(system, load, options.seconds)
         if kind == NPY and images > 1:
-            figures[load]["bare"] = {"rps": bare_images_s(options.seconds) / images}
+            with alone(None, restless):
+                figures[load]["bare"] = {"rps": bare_images_s(options.seconds) / images}
     return figures
+
+
+@contextmanager
+def alone(system: System | None, restless: list[System]) -> Iterator[None]:
+    """The restless others stand still: they would take part of a core, and others wait in peace."""
+    with ExitStack() as stack:
+        for other in restless:
+            if other is not system:
+                stack.enter_context(other.paused())
+        yield
 
 
 def run_load(system: System, load: str, seconds: float) -> Figures:

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,15 @@ class System:
                 self._process.wait(20)
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """All its processes stand still."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
 
     def _processes(self) -> Iterator[int]:
         for folder in Path("/proc").glob("[0-9]*"):

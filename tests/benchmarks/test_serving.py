@@ -3,8 +3,11 @@
 import importlib
 import io
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +26,36 @@ def test_bodies_hold_as_many_images_as_the_load_says(serving: ModuleType) -> Non
     images = np.load(io.BytesIO(serving.make_body("application/x-npy", 64)))
     assert (images.shape, images.dtype) == ((64, 64, 64), np.uint8)
     assert serving.make_body("image/png", 1).startswith(b"\x89PNG")
+
+
+def test_systems_stand_still_while_another_is_measured(serving: ModuleType) -> None:
+    process = importlib.import_module("systems.process")
+    usage = importlib.import_module("usage")
+    busy = ["bash", "-c", "(while :; do :; done) & while :; do :; done"]
+    dialect = process.Dialect(lambda body: None, lambda answer: ([], []))
+    idle, tested = (process.System(name, busy, 0, dialect) for name in ("idle", "tested"))
+
+    def states(system: Any) -> set[str]:
+        return {usage.stat_of(pid)[0] for pid in system._processes()}
+
+    try:
+        with serving.alone(tested, [idle, tested]):
+            _wait(lambda: states(idle) == {"T"})
+            used_s = idle.cpu_s()
+            assert "T" not in states(tested)
+            assert idle.cpu_s() == used_s
+        _wait(lambda: states(idle) == {"R"})
+    finally:
+        idle.stop()
+        tested.stop()
+
+
+def _wait(until: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if until():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen within 10 s")
 
 
 def _round(ours: float, plain: float) -> dict[str, dict[str, dict[str, float]]]:
