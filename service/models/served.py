@@ -107,8 +107,9 @@ def load_model(found: FoundVersion, options: LoadOptions) -> ServedModel:
     )
     self_test = engine.self_test(load_golden(found.folder))
     policy = policy_for(engine, options)
-    engine.warm_up(_warm_up_sizes(policy))
-    engine.warm_lanes(policy.max_batch_rows)
+    sizes = policy.bucket_sizes or _powers_of_two(_largest_run(engine, policy))
+    engine.warm_up(sizes)
+    engine.warm_lanes(sizes[-1])
     policy = replace(policy, inline_rows=_inline_rows(engine, policy, options.inline_s))
     return ServedModel(
         manifest=manifest,
@@ -158,8 +159,8 @@ def _operations(engine: Engine) -> dict[str, Runner]:
     return {"encode": engine.encode, "decode": decode}
 
 
-def _warm_up_sizes(policy: BatchPolicy) -> tuple[int, ...]:
-    return policy.bucket_sizes or _powers_of_two(policy.max_batch_rows)
+def _largest_run(engine: Engine, policy: BatchPolicy) -> int:
+    return min(policy.max_batch_rows, engine.most_at_once or policy.max_batch_rows)
 
 
 def _powers_of_two(most: int) -> tuple[int, ...]:

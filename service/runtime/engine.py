@@ -44,6 +44,7 @@ class Engine:
         providers: the providers in use, the first one runs the graphs.
         plan: how many lanes should call this engine, and with how many threads each runs.
         batch_sizes: what batches are padded to; empty where any size is as good.
+        most_at_once: rows that a graph sees in one run; None for as many as a batch has.
     """
 
     def __init__(self, manifest: Manifest, opened: OpenedModel) -> None:
@@ -54,6 +55,7 @@ class Engine:
         self.plan = opened.plan
         self.providers = list(opened.encoder.providers)
         self.batch_sizes = opened.batch_sizes
+        self.most_at_once = opened.most_at_once
 
     @classmethod
     def load(cls, folder: Path, manifest: Manifest, options: EngineOptions) -> Engine:

@@ -57,12 +57,16 @@ class OpenedGraph:
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """Both graphs; `batch_sizes` is empty where any size is as good."""
+    """Both graphs; `batch_sizes` is empty where any size is as good.
+
+    Larger batches than `most_at_once`, if it is not None, are run in pieces.
+    """
 
     encoder: OpenedGraph
     decoder: OpenedGraph
     plan: LanePlan
     batch_sizes: tuple[int, ...]
+    most_at_once: int | None = None
 
 
 def open_model(folder: Path, manifest: Manifest, options: EngineOptions) -> OpenedModel:
@@ -79,7 +83,9 @@ def open_model(folder: Path, manifest: Manifest, options: EngineOptions) -> Open
         _open_graph(folder / spec.file_name, manifest, spec, plan=plan, options=options)
         for spec in graph_specs(manifest)
     ]
-    return OpenedModel(encoder, decoder, plan, () if device == "cpu" else options.batch_sizes)
+    if device == "cpu":
+        return OpenedModel(encoder, decoder, plan, (), _most_on_cpu(manifest))
+    return OpenedModel(encoder, decoder, plan, options.batch_sizes)
 
 
 def _open_graph(
@@ -97,15 +103,16 @@ def _open_graph(
     session = open_one()
     spec.check(path, session)
     if options.device == "cpu":
-        return OpenedGraph(_on_cpu(session, spec, manifest), tuple(session.get_providers()))
+        run, most = plain_run(session, spec), _most_on_cpu(manifest)
+        in_pieces = run if most is None else run_in_pieces(run, most)
+        return OpenedGraph(in_pieces, tuple(session.get_providers()))
     again = partial(open_one, cuda_graph=True) if options.cuda_graphs else None
     return _on_gpu(session, spec, options.batch_sizes, again)
 
 
-def _on_cpu(session: Any, spec: GraphSpec, manifest: Manifest) -> Run:
-    """Rows of numbers all at once, images a few at a time."""
-    run = plain_run(session, spec)
-    return run if manifest.image is None else run_in_pieces(run, IMAGES_AT_ONCE)
+def _most_on_cpu(manifest: Manifest) -> int | None:
+    """Images a few at a time, rows of numbers all at once."""
+    return None if manifest.image is None else IMAGES_AT_ONCE
 
 
 def _on_gpu(

@@ -171,6 +171,23 @@ def test_engine_is_asked_for_powers_of_two_up_to_the_largest_batch(
     assert [options.batch_sizes for options in asked] == [sizes]
 
 
+@pytest.mark.parametrize(("most", "sizes"), [(2, (1, 2)), (8, (1, 2, 4, 8)), (64, (1, 2, 4, 8))])
+def test_images_on_a_cpu_are_warmed_up_in_the_sizes_that_the_graphs_see(
+    found: FoundVersion, monkeypatch: pytest.MonkeyPatch, most: int, sizes: tuple[int, ...]
+) -> None:
+    warmed: list[tuple[int, ...]] = []
+    warm_up = Engine.warm_up
+
+    def note(self: Engine, batch_sizes: tuple[int, ...]) -> float:
+        warmed.append(batch_sizes)
+        return warm_up(self, batch_sizes)
+
+    monkeypatch.setattr(Engine, "warm_up", note)
+    _loaded(found, max_batch_rows=most)
+    once_a_lane = [(sizes[-1],)] * 2
+    assert warmed[:3] == [sizes, *once_a_lane]
+
+
 @pytest.mark.parametrize(("row_s", "most"), [(0.001, 16), (0.0001, 24)])
 async def test_so_many_rows_run_inline_as_both_graphs_do_in_time(
     found: FoundVersion, monkeypatch: pytest.MonkeyPatch, row_s: float, most: int
