@@ -171,10 +171,13 @@ def test_engine_is_asked_for_powers_of_two_up_to_the_largest_batch(
     assert [options.batch_sizes for options in asked] == [sizes]
 
 
-@pytest.mark.parametrize(("most", "sizes"), [(2, (1, 2)), (8, (1, 2, 4, 8)), (64, (1, 2, 4, 8))])
+@pytest.mark.parametrize(
+    ("most", "sizes"), [(2, (1, 2)), (16, (1, 2, 4, 8, 16)), (64, (1, 2, 4, 8, 16))]
+)
 def test_images_on_a_cpu_are_warmed_up_in_the_sizes_that_the_graphs_see(
-    found: FoundVersion, monkeypatch: pytest.MonkeyPatch, most: int, sizes: tuple[int, ...]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, sizes: tuple[int, ...]
 ) -> None:
+    (found,) = scan([write_tiny_repository(tmp_path, size=64)])
     warmed: list[tuple[int, ...]] = []
     warm_up = Engine.warm_up
 

@@ -122,13 +122,18 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def test_a_cpu_runs_images_a_few_at_a_time(folder: Path, seen: list[int]) -> None:
-    engine = _load(folder, device="cpu")
-    images = np.random.default_rng(0).integers(0, 256, (21, 1, 16, 16), dtype=np.uint8)
+@pytest.mark.parametrize(
+    ("size", "pieces"), [(16, [37]), (64, [16, 16, 5]), (100, [6, 1]), (260, [1, 1])]
+)
+def test_a_cpu_runs_images_so_many_at_a_time_as_have_the_pixels(
+    tmp_path: Path, seen: list[int], size: int, pieces: list[int]
+) -> None:
+    engine = _load(write_tiny_model(tmp_path, size=size), device="cpu")
+    images = np.random.default_rng(0).integers(0, 256, (sum(pieces), 1, size, size), dtype=np.uint8)
     mu, _ = engine.encode(images)
     decoded = engine.decode(mu)
-    assert seen == [8, 8, 5] * 2
-    weights = TinyWeights((1, 16, 16), 4, 0)
+    assert seen == pieces * 2
+    weights = TinyWeights((1, size, size), 4, 0)
     assert mu == pytest.approx(weights.encode(images)[0], abs=1e-4)
     assert decoded == pytest.approx(weights.decode(mu), abs=1e-5)
 
