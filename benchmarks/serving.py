@@ -216,6 +216,7 @@ def machine() -> str:
 def versions(others: list[str]) -> dict[str, str]:
     """Of what was compared."""
     ours = {name: version(name) for name in ("rfvae", "fastapi", "uvicorn", "onnxruntime")}
+    ours["python"] = platform.python_version()
     return ours | dict(PACKAGES[name].split("==") for name in others)
 
 

@@ -49,8 +49,8 @@ def _summary(result: dict[str, Any]) -> str:
         "of a bare ONNX Runtime loop; `/traverse` of ten dimensions in eleven steps: "
         f"{ours['traverse_1']['p50_ms']:.0f} ms; idle {result['idle_cpu_percent']['ours']:g} % of "
         f"a core. Medians of {result['rounds']} rounds of {result['seconds']:g} s in turns; "
-        f"{result['machine']}; wrk on the same cores; load average {load} before and after; "
-        f"{result['date']}.{note}"
+        f"{result['machine']}; Python {result['versions']['python']}; wrk on the same cores; "
+        f"load average {load} before and after; {result['date']}.{note}"
     )
 
 

@@ -81,7 +81,7 @@ def test_table_stands_between_its_marks_and_says_what_was_measured(
     result = {
         "machine": "a machine, 2 cores",
         **{"date": "2026-01-02", "rounds": 1, "seconds": 2, "load_average": [0.1, 0.2]},
-        **{"versions": {}, "memory_mib": {"ours": 137.4, "plain": 180.0}},
+        **{"versions": {"python": "3.11.2"}, "memory_mib": {"ours": 137.4, "plain": 180.0}},
         "idle_cpu_percent": {"ours": 0.3},
         **serving.report([_round(3000.0, 1500.0)]),
     }
@@ -93,6 +93,7 @@ def test_table_stands_between_its_marks_and_says_what_was_measured(
     text = readme.read_text()
     assert "| this service | 3,000 (1.0 / 2) |" in text
     assert "| 0.50 | 137 |" in text
+    assert "a machine, 2 cores; Python 3.11.2; wrk" in text
     assert "2.00 / 2.00 / 2.00 / 2.00 times plain FastAPI" in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
