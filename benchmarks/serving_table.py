@@ -32,7 +32,7 @@ def table(result: dict[str, Any]) -> str:
     for name, label in NAMES.items():
         if name in memory:
             loads = [systems[name][f"png_{n}"] for n in CLIENTS]
-            cells = [f"{x['rps']:,.0f} ({x['p50_ms']:.1f} / {x['p99_ms']:.0f})" for x in loads]
+            cells = [f"{x['rps']:,.0f} ({x['p50_ms']:.1f} / {x['p99_ms']:.1f})" for x in loads]
             cells += [f"{systems[name]['png_32']['cpu_ms']:.2f}", f"{memory[name]:.0f}"]
             lines.append(f"| {label.format(**result['versions'])} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", _summary(result)])

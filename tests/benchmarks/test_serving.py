@@ -91,7 +91,7 @@ def test_table_stands_between_its_marks_and_says_what_was_measured(
     table.write_table(result, readme)
 
     text = readme.read_text()
-    assert "| this service | 3,000 (1.0 / 2) |" in text
+    assert "| this service | 3,000 (1.0 / 2.0) |" in text
     assert "| 0.50 | 137 |" in text
     assert "a machine, 2 cores; Python 3.11.2; wrk" in text
     assert "2.00 / 2.00 / 2.00 / 2.00 times plain FastAPI" in text
