@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,20 +44,42 @@ class Verified:
 
 
 def scan(repositories: Sequence[Path]) -> list[FoundVersion]:
-    """All versions, by name and then from the highest version down.
-
-    The first repository that has a name wins: its versions are served, and those of later
-    repositories under this name are not. Hidden folders, files and folders whose name is not a
-    positive integer are no versions.
+    """All versions of all repositories, as `in_order` has them.
 
     Raises:
         ArtifactError: a repository does not exist, or it cannot be read as a whole.
     """
-    found: dict[str, list[FoundVersion]] = {}
-    for repository in repositories:
-        for name, versions in _models(repository):
-            found.setdefault(name, versions)
-    return [version for name in sorted(found) for version in found[name]]
+    return in_order([versions_in(repository) for repository in repositories])
+
+
+def versions_in(repository: Path) -> list[FoundVersion]:
+    """The versions of one repository.
+
+    Hidden folders, files and folders whose name is not a positive integer are no versions.
+
+    Raises:
+        ArtifactError: it does not exist, or it cannot be read as a whole.
+    """
+    try:
+        return [version for model in _folders(repository) for version in _versions(model)]
+    except OSError as error:  # nobody knows what it holds, so this must not look like an empty one
+        raise _unreadable(repository, error) from None
+
+
+def in_order(by_repository: Iterable[Sequence[FoundVersion]]) -> list[FoundVersion]:
+    """By name and then from the highest version down.
+
+    The first repository that has a name wins: its versions are served, and those of later
+    repositories under this name are not.
+    """
+    owners: dict[str, int] = {}
+    served = [
+        version
+        for place, versions in enumerate(by_repository)
+        for version in versions
+        if owners.setdefault(version.name, place) == place
+    ]
+    return sorted(served, key=lambda version: (version.name, -version.version))
 
 
 def device_of(repository: Path) -> int:
@@ -115,17 +137,6 @@ def pick(found: Sequence[FoundVersion], name: str | None, version: int | None) -
     raise UnknownVersion(name, version, sorted(one.version for one in versions))
 
 
-def _models(repository: Path) -> Iterator[tuple[str, list[FoundVersion]]]:
-    try:
-        models = _folders(repository)
-        for model in models:
-            versions = _versions(model)
-            if versions:
-                yield versions[0].name, versions
-    except OSError as error:  # nobody knows what it holds, so this must not look like an empty one
-        raise _unreadable(repository, error) from None
-
-
 def _unreadable(repository: Path, error: OSError) -> ArtifactError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return ArtifactError(
@@ -139,7 +150,7 @@ def _unreadable(repository: Path, error: OSError) -> ArtifactError:
 
 
 def _versions(model: Path) -> list[FoundVersion]:
-    """The highest first; none where the folder was removed since it was listed."""
+    """In no order; none where the folder was removed since it was listed."""
     try:
         folders = _folders(model)
     except (FileNotFoundError, NotADirectoryError):
@@ -150,10 +161,7 @@ def _versions(model: Path) -> list[FoundVersion]:
         return []  # no model is called so: `lost+found` of a volume, which only root may read
     numbered = [(int(each.name), each) for each in folders if VERSION.fullmatch(each.name)]
     name = model.name.encode(errors="replace").decode()  # logs and metrics take nothing but UTF-8
-    return [
-        FoundVersion(name, number, folder, _stamp(folder))
-        for number, folder in sorted(numbered, reverse=True)
-    ]
+    return [FoundVersion(name, number, folder, _stamp(folder)) for number, folder in numbered]
 
 
 def _folders(parent: Path) -> list[Path]:

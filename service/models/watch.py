@@ -16,7 +16,7 @@ from typing import Protocol
 from service.errors import ArtifactError, ServiceError
 from service.events import log_event
 from service.models.registry import Key, SyncReport
-from service.models.repository import FoundVersion, Stamp, device_of, scan
+from service.models.repository import FoundVersion, Stamp, device_of, in_order, versions_in
 
 
 class SyncedRegistry(Protocol):
@@ -30,12 +30,14 @@ class RepositoryWatch:
 
     A folder whose files changed since the last look is left as it was: it may be half copied, or
     gone for the moment in which another one takes its place. A repository that is empty all of a
-    sudden, and on another file system than before, is taken for a volume that is not mounted.
+    sudden, and on another file system than before, is taken for a volume that is not mounted. What
+    is served of such a one goes on, as of one that cannot be read; the other repositories do not
+    wait for it.
 
     Args:
         found: what is served already.
         on_report: told what each change did.
-        look: finds what is there now; blocks, so it runs in a thread.
+        look: finds what is in a repository now; blocks, so it runs in a thread.
         device_of: says which file system a repository is on; likewise.
     """
 
@@ -46,7 +48,7 @@ class RepositoryWatch:
         *,
         found: Sequence[FoundVersion] = (),
         on_report: Callable[[SyncReport], None] = lambda report: None,
-        look: Callable[[Sequence[Path]], list[FoundVersion]] = scan,
+        look: Callable[[Path], list[FoundVersion]] = versions_in,
         device_of: Callable[[Path], int] = device_of,
     ) -> None:
         self._registry = registry
@@ -57,7 +59,7 @@ class RepositoryWatch:
         self._look = look
         self._device_of = device_of
         self._devices: dict[Path, int] = {}  # of repositories, when they last held a version
-        self._obstacle = ""
+        self._obstacles: frozenset[str] = frozenset()
 
     async def run(
         self,
@@ -79,16 +81,9 @@ class RepositoryWatch:
                 log_event(logging.ERROR, "repository_watch_failed", error)
 
     async def look(self) -> SyncReport | None:
-        """Looks once; None when nothing is to be done.
-
-        What is served goes on while a repository cannot be read or is not mounted.
-        """
-        try:
-            found = await asyncio.to_thread(self._find)
-        except ServiceError as error:
-            self._say_once(error.detail)
-            return None
-        self._obstacle = ""
+        """Looks once; None when nothing is to be done."""
+        found, obstacles = await asyncio.to_thread(self._find)
+        self._say_once(obstacles)
         wanted = {version.key: version for version in self._settled(found)}
         if wanted == self._served:
             return None
@@ -97,21 +92,32 @@ class RepositoryWatch:
         self._on_report(report)
         return report
 
-    def _find(self) -> list[FoundVersion]:
-        """All versions; raises ArtifactError if what is there cannot be all that there is."""
-        found = self._look(self._repositories)
-        filled = {version.folder.parents[1] for version in found}
+    def _find(self) -> tuple[list[FoundVersion], list[str]]:
+        """All versions, and what keeps a repository from saying what it has."""
+        by_repository, obstacles = [], []
         for repository in self._repositories:
-            device = self._device_of(repository)
-            if repository in filled:
-                self._devices[repository] = device
-            elif self._devices.get(repository, device) != device:
-                raise ArtifactError(
-                    f"model repository `{repository}` is empty and on another file system than "
-                    "when it held models, as a volume that is not mounted; what is served goes on: "
-                    "mount it again, or restart the service to do without"
-                )
+            try:
+                by_repository.append(self._find_in(repository))
+            except ServiceError as error:
+                obstacles.append(error.detail)
+                by_repository.append(self._served_of(repository))
+        return in_order(by_repository), obstacles
+
+    def _find_in(self, repository: Path) -> list[FoundVersion]:
+        """Raises ArtifactError if what is there cannot be all that there is."""
+        found, device = self._look(repository), self._device_of(repository)
+        if found:
+            self._devices[repository] = device
+        elif self._devices.get(repository, device) != device:
+            raise ArtifactError(
+                f"model repository `{repository}` is empty and on another file system than when it "
+                "held models, as a volume that is not mounted; what is served goes on: mount it "
+                "again, or restart the service to do without"
+            )
         return found
+
+    def _served_of(self, repository: Path) -> list[FoundVersion]:
+        return [one for one in self._served.values() if one.folder.parents[1] == repository]
 
     def _settled(self, found: Sequence[FoundVersion]) -> list[FoundVersion]:
         """Each version as it is if its files rest, else as it is served, else not at all."""
@@ -124,7 +130,8 @@ class RepositoryWatch:
         settled = resting | {key: self._served[key] for key in moving & self._served.keys()}
         return sorted(settled.values(), key=lambda version: (version.name, -version.version))
 
-    def _say_once(self, obstacle: str) -> None:
-        if obstacle != self._obstacle:
-            log_event(logging.ERROR, "repository_unreadable", reason=obstacle)
-        self._obstacle = obstacle
+    def _say_once(self, obstacles: Sequence[str]) -> None:
+        for obstacle in obstacles:
+            if obstacle not in self._obstacles:
+                log_event(logging.ERROR, "repository_unreadable", reason=obstacle)
+        self._obstacles = frozenset(obstacles)

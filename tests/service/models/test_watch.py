@@ -173,6 +173,45 @@ async def test_watch_keeps_what_is_served_while_a_volume_is_not_mounted(
     assert report.removed == (("tiny", 1),)
 
 
+async def test_watch_does_not_load_what_it_saw_once_before_the_repository_went_away(
+    registry: Registry, root: Path
+) -> None:
+    watch = await _watching(registry, root)
+    write_tiny_model(root / "tiny/2", version=2)
+    await watch.look()
+    root.rename(root.parent / "elsewhere")
+    assert [await watch.look(), await watch.look()] == [None, None]
+    (root.parent / "elsewhere").rename(root)
+    assert await watch.look() is None
+    await watch.look()
+    assert registry.get().version == 2
+
+
+async def test_watch_follows_a_repository_while_another_cannot_be_read(
+    registry: Registry, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other, elsewhere = root.parent / "others", root.parent / "elsewhere"
+    write_tiny_repository(other, name="calm")
+    found = scan([root, other])
+    await registry.sync(found)
+    watch = RepositoryWatch(registry, [root, other], found=found)
+    kept = registry.get("tiny")
+    root.rename(elsewhere)
+    write_tiny_model(other / "calm/2", name="calm", version=2)
+    write_tiny_model(other / "tiny/7", version=7)  # a name that is the first repository's
+    with caplog.at_level(logging.ERROR):
+        await watch.look()
+        report = await watch.look()
+    assert report is not None
+    assert report.loaded == (("calm", 2),)
+    assert (registry.get("calm").version, registry.get("tiny")) == (2, kept)
+    (said,) = [one for one in caplog.records if one.getMessage() == "repository_unreadable"]
+    assert f"`{root}` does not exist" in vars(said)["fields"]["reason"]
+    elsewhere.rename(root)
+    assert [await watch.look(), await watch.look()] == [None, None]
+    assert registry.get("tiny") is kept
+
+
 async def test_watch_tells_what_each_change_did(registry: Registry, root: Path) -> None:
     reports = []
     watch = RepositoryWatch(registry, [root], on_report=reports.append)
@@ -182,18 +221,18 @@ async def test_watch_tells_what_each_change_did(registry: Registry, root: Path) 
 
 
 async def test_watch_goes_on_after_a_look_that_failed(
-    registry: Registry, caplog: pytest.LogCaptureFixture
+    registry: Registry, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     looks = 0
 
-    def look(repositories: object) -> list[object]:
+    def look(repository: Path) -> list[FoundVersion]:
         nonlocal looks
         looks += 1
         if looks == 1:
             raise RuntimeError("unexpected")
         raise ArtifactError("unreadable")
 
-    watch = RepositoryWatch(registry, [], look=look)  # type: ignore[arg-type]
+    watch = RepositoryWatch(registry, [root], look=look)
     turns = 0
 
     async def turn(seconds: float) -> None:
@@ -211,7 +250,7 @@ async def test_watch_goes_on_after_a_look_that_failed(
 async def test_watch_looks_when_the_clock_is_at_a_multiple(registry: Registry, root: Path) -> None:
     now_s, looked = 100.7, []
 
-    def look(repositories: object) -> list[FoundVersion]:
+    def look(repository: Path) -> list[FoundVersion]:
         looked.append(now_s)
         return []
 
