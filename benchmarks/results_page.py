@@ -91,7 +91,8 @@ def _command_line(row: Row, runs: Sequence[Result]) -> Cells:
     if runs and len(runs) < row.n_seeds:
         state += f"; {row.n_seeds - len(runs)} {NOT_RUN}"
     link = f"[{row.method}, {row.data}](../{row.config})"
-    return [link, state, f"`make row ROW={row.name} SEED=1`"]
+    first = runs[0]["seed"] if runs else 1
+    return [link, state, f"`make row ROW={row.name} SEED={first}`"]
 
 
 def _score_line(run: Result) -> Cells:

@@ -23,7 +23,7 @@ DEPLOYMENT: Final = "rfvae"
 AUTOSCALING: Final = {
     "min_replicas": 1,
     "max_replicas": 8,
-    "target_ongoing_requests": 32,  # one batch; more of them wait
+    "target_ongoing_requests": 32,  # half a batch (RFVAE_MAX_BATCH_ROWS); more of them wait
     "upscale_delay_s": 10,
     "downscale_delay_s": 300,
 }
