@@ -92,7 +92,7 @@ def create_app(
     registry = registry or _registry(settings, metrics, tracing, verified or Verified())
     threads = settings.image_threads or cpu_budget().cores
     offload = Offload(threads)
-    limits = Limits(settings.max_rows, settings.max_steps)
+    limits = Limits(settings.max_rows, settings.max_steps, settings.max_queue_bytes)
     service = Service(
         settings=settings,
         registry=registry,

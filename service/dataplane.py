@@ -1,5 +1,6 @@
 """What the service does with a model; knows no HTTP, so that API, CLI and others can share it."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,6 +54,7 @@ class Limits:
 
     max_rows: int
     max_steps: int
+    max_bytes: int  # of the samples of one request, as a model takes or gives them
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,13 @@ class DataPlane:
         return mu, logvar
 
     async def decode(self, model: ServedModel, z: Floats, work: Work) -> Floats:
-        """float32 (n, latent_dim) to images in [0, 1] or rows in the data's own units, float32."""
+        """float32 (n, latent_dim) to images in [0, 1] or rows in the data's own units, float32.
+
+        Raises:
+            TooManyRows: also where few rows would become more bytes than a request may have.
+        """
         self._check_rows(len(z))
+        self._check_bytes(len(z), model)
         (decoded,) = await _run(model, "decode", z, work)
         decoded_images: Floats = decoded
         return decoded_images
@@ -217,6 +224,11 @@ class DataPlane:
                 f"a request must not have over {self._limits.max_rows} rows (images, latents or "
                 f"frames); got {rows}; send several requests, or raise RFVAE_MAX_ROWS"
             )
+
+    def _check_bytes(self, rows: int, model: ServedModel) -> None:
+        n_bytes = rows * math.prod(model.manifest.sample.shape) * np.dtype(np.float32).itemsize
+        if n_bytes > self._limits.max_bytes:
+            raise TooManyRows.of_bytes(n_bytes, self._limits.max_bytes)
 
     def _check_steps(self, steps: int) -> None:
         if not 2 <= steps <= self._limits.max_steps:

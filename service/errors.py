@@ -37,7 +37,7 @@ device or the input of a command is at fault.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 LONGEST_NAME: Final = 60
 LONGEST_REASON: Final = 300
@@ -149,6 +149,14 @@ class TooManyPixels(TooLarge):
 class TooManyRows(TooLarge):
     type = "too-many-rows"
     title = "Too many rows"
+
+    @classmethod
+    def of_bytes(cls, n_bytes: int, most_bytes: int) -> Self:
+        """Rows that are few enough, but large."""
+        return cls(
+            f"the rows of a request may have {most_bytes} bytes at most as the model takes and "
+            f"gives them; got {n_bytes}; send several requests, or raise RFVAE_MAX_QUEUE_BYTES"
+        )
 
 
 class HeadTooLarge(TooLarge):

@@ -1,5 +1,6 @@
 """The one place that reads images and latents from a request, in every form they may come in."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -47,6 +48,7 @@ NO_QUERY: Final = DecodeQuery()
 LARGE_BYTES: Final = 16 * 1024
 LARGE_ARRAY_BYTES: Final = 512 * 1024  # arrays are hardly more than looked at
 LARGE_PIXELS: Final = 128 * 128
+FITTED_NPY: Final = "npy to fit"  # beside the forms: arrays in another size than the model's
 TOTAL_PIXELS_FACTOR: Final = 4  # one request's pictures together, in units of `max_pixels`
 
 
@@ -138,6 +140,7 @@ class _Reader(NamedTuple):
         return complete_latents(self.space, parsed.latents, dims=dims)
 
     def _decode(self, files: list[bytes]) -> DecodedImages:
+        self.require_bytes(len(files))
         most = self.settings.max_pixels
         if len(files) > TOTAL_PIXELS_FACTOR:
             total = sum(read_header(data, max_pixels=most).pixels for data in files)
@@ -147,6 +150,12 @@ class _Reader(NamedTuple):
                     f"together; got {total}; send several requests"
                 )
         return decode_images(files, self.spec, max_pixels=most)
+
+    def require_bytes(self, rows: int) -> None:
+        """Refuse pictures that would take too much memory in the model's size; they may be tiny."""
+        n_bytes, most_bytes = rows * math.prod(self.spec.shape), self.settings.max_queue_bytes
+        if n_bytes > most_bytes:
+            raise TooManyRows.of_bytes(n_bytes, most_bytes)
 
     def _check_rows(self, rows: int) -> None:
         if rows > self.settings.max_rows:
@@ -210,9 +219,9 @@ async def _read(
     started_s = time.monotonic()
     reader = _Reader(model.manifest, model.space, call.service.settings, schema, query)
     read = _reading(reader, form, content_type or b"")
-    amount = _large_amount(body, form, reader)
+    kind, amount = _large_amount(body, form, reader)
     if amount:
-        load = Load(form, amount, call.record.deadline_s)
+        load = Load(kind, amount, call.record.deadline_s)
         inputs = await call.service.intake.run(load, read, body)
     else:
         inputs = read(body)
@@ -250,20 +259,40 @@ def _reading(reader: _Reader, form: str, content_type: bytes) -> Callable[[bytes
     return reader.raw
 
 
-def _large_amount(body: bytes, form: str, reader: _Reader) -> int:
-    """How much there is to read of a body that is worth a change of thread, else 0.
+def _large_amount(body: bytes, form: str, reader: _Reader) -> tuple[str, int]:
+    """The kind, and how much there is to read if that is worth a change of thread, else 0.
 
-    Pixels of one picture, or its bytes if those are more; bytes of all else, as the pictures in
-    it are only found by reading it.
+    Pixels of one picture, or its bytes if those are more; pixels and bytes of an npy that is to be
+    fitted; bytes of all else, as the pictures in it are only found by reading it.
     """
     n_bytes = len(body)
     if form == NPY:
-        return n_bytes if n_bytes > LARGE_ARRAY_BYTES else 0
+        fitted = _pixels_to_fit(body, reader)
+        if fitted:
+            return FITTED_NPY, fitted + n_bytes if fitted > LARGE_PIXELS else 0
+        return form, n_bytes if n_bytes > LARGE_ARRAY_BYTES else 0
     if form in RAW_IMAGES:
         pixels = _pixels(body, reader)
-        return max(pixels, n_bytes) if pixels > LARGE_PIXELS or n_bytes > LARGE_BYTES else 0
+        is_large = pixels > LARGE_PIXELS or n_bytes > LARGE_BYTES
+        return form, max(pixels, n_bytes) if is_large else 0
     # pictures in base64, or long JSON
-    return n_bytes if reader.schema in ROWS_BODIES or n_bytes > LARGE_BYTES else 0
+    return form, n_bytes if reader.schema in ROWS_BODIES or n_bytes > LARGE_BYTES else 0
+
+
+def _pixels_to_fit(body: bytes, reader: _Reader) -> int:
+    """Of the pictures that an npy becomes; 0 if they have the model's size, or if it has none."""
+    spec = reader.manifest.image
+    try:
+        n_rows, *size = npy.read_npy_header(body).shape
+    except (MalformedInput, ValueError):  # reading it says why
+        return 0
+    if spec is None or len(size) not in {2, 3}:
+        return 0
+    if (*size, 1)[:3] == (spec.height, spec.width, spec.channels):
+        return 0
+    rows = min(n_rows, reader.settings.max_rows)
+    reader.require_bytes(rows)
+    return rows * spec.height * spec.width
 
 
 def _pixels(body: bytes, reader: _Reader) -> int:

@@ -109,10 +109,7 @@ class Admission:
         """Raise what holds for this request even when nothing else waits."""
         n_bytes, most_bytes = entry.n_rows * entry.row_bytes, self._policy.max_queue_bytes
         if n_bytes > most_bytes:
-            raise TooManyRows(
-                f"the rows of a request may have {most_bytes} bytes at most as the model takes "
-                f"them; got {n_bytes}; send several requests, or raise RFVAE_MAX_QUEUE_BYTES"
-            )
+            raise TooManyRows.of_bytes(n_bytes, most_bytes)
         self._require_time(
             entry.operation,
             entry.n_rows,

@@ -139,7 +139,8 @@ async def test_app_answers_413_to_rows_that_no_queue_could_hold(
     assert answer.status_code == 413
     assert answer.json()["type"] == "urn:rfvae:problem:too-many-rows"
     assert answer.json()["detail"].startswith(
-        "the rows of a request may have 1024 bytes at most as the model takes them; got 1280;"
+        "the rows of a request may have 1024 bytes at most as the model takes and gives them; "
+        "got 1280;"
     )
 
 

@@ -39,7 +39,7 @@ async def model(repository: Path) -> AsyncIterator[ServedModel]:
 
 @pytest.fixture
 def plane() -> DataPlane:
-    return DataPlane(Limits(max_rows=12, max_steps=8), Offload(1))
+    return DataPlane(Limits(max_rows=12, max_steps=8, max_bytes=2**20), Offload(1))
 
 
 async def test_encode_adds_up_rows_and_times(plane: DataPlane, model: ServedModel) -> None:
@@ -54,6 +54,17 @@ async def test_encode_adds_up_rows_and_times(plane: DataPlane, model: ServedMode
 async def test_encode_refuses_rows_over_the_limit(plane: DataPlane, model: ServedModel) -> None:
     with pytest.raises(TooManyRows, match=r"must not have over 12 rows .* got 13"):
         await plane.encode(model, np.zeros((13, 1, 16, 16), np.uint8), Job())
+
+
+async def test_decode_refuses_rows_that_would_become_too_many_bytes(model: ServedModel) -> None:
+    plane = DataPlane(Limits(max_rows=12, max_steps=8, max_bytes=9 * 16 * 16 * 4), Offload(1))
+    job = Job()
+    assert len(await plane.decode(model, np.zeros((9, 4), np.float32), job)) == 9
+    refusal = "may have 9216 bytes at most as the model takes and gives them; got 10240"
+    with pytest.raises(TooManyRows, match=refusal):
+        await plane.decode(model, np.zeros((10, 4), np.float32), job)
+    with pytest.raises(TooManyRows, match=refusal):
+        await plane.reconstruct(model, np.zeros((10, 1, 16, 16), np.uint8), job)
 
 
 async def test_traverse_refuses_frames_over_the_row_limit(

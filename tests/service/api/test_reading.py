@@ -257,3 +257,42 @@ async def test_requests_beyond_those_in_flight_are_told_when_the_pictures_are_re
         await held
 
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "13")
+
+
+async def test_small_arrays_that_are_to_be_fitted_wait_as_large_bodies_do(
+    start_service: StartService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.intake.GUESSED_PER_S", 1000)
+    tiny, fitting = np.zeros((80, 2, 2), np.uint8), np.zeros((80, SIZE, SIZE), np.uint8)
+    opened = threading.Event()
+    async with start_service(**MINUTE) as started:
+        held = asyncio.create_task(
+            started.service.intake.run(Load("other", 100_000, None), opened.wait, WAIT_S)
+        )
+        await asyncio.sleep(0)
+        refused = await started.client.post("/encode", content=as_npy(tiny), headers=NPY)
+        taken = await started.client.post("/encode", content=as_npy(fitting), headers=NPY)
+        opened.set()
+        await held
+        at_last = await started.client.post("/encode", content=as_npy(tiny[:3]), headers=NPY)
+
+    assert [one.status_code for one in (refused, taken, at_last)] == [429, 200, 200]
+    assert at_last.json()["resized"] is True
+
+
+async def test_tiny_pictures_that_would_become_too_many_bytes_are_refused(
+    start_service: StartService,
+) -> None:
+    rows = 5
+    files = [("images", as_file(picture(n)[:2, :2])) for n in range(rows)]
+    async with start_service(max_queue_bytes=4 * SIZE**2) as started:
+        answers = [
+            await started.client.post(
+                "/encode", content=as_npy(np.zeros((rows, 2, 2), np.uint8)), headers=NPY
+            ),
+            await started.client.post("/encode", files=files),
+        ]
+
+    for answer in answers:
+        assert answer.status_code == 413
+        assert f"got {rows * SIZE**2};" in answer.json()["detail"]

@@ -86,8 +86,8 @@ def test_a_request_larger_than_the_queue_is_told_so() -> None:
 def test_a_request_with_more_bytes_than_the_queue_is_told_so() -> None:
     door = Door(max_queue_bytes=100)
     message = (
-        "the rows of a request may have 100 bytes at most as the model takes them; got 110; send "
-        "several requests, or raise RFVAE_MAX_QUEUE_BYTES"
+        "the rows of a request may have 100 bytes at most as the model takes and gives them; "
+        "got 110; send several requests, or raise RFVAE_MAX_QUEUE_BYTES"
     )
     with pytest.raises(TooManyRows, match=f"^{re.escape(message)}$"):
         door.admit(11)
