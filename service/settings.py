@@ -7,7 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from service.device import DeviceSettings
@@ -139,7 +146,8 @@ class Settings(DeviceSettings, SafetySettings):
         ge=1024,
         le=2**40,
         description="Bytes of rows that may wait for inference, a model, 1 KiB to 1 TiB; a request "
-        "that does not fit is answered 429 with Retry-After, one that is larger alone 413.",
+        "that does not fit is answered 429 with Retry-After, one that is larger alone 413, and so "
+        "is one whose decoded samples would be.",
     )
     max_batch_rows: int = Field(
         64,
@@ -151,8 +159,8 @@ class Settings(DeviceSettings, SafetySettings):
         0.0,
         ge=0,
         le=1000,
-        description="Longest time in milliseconds that a batch waits for more rows, 0 to 1,000; "
-        "0 never waits.",
+        description="Longest time in milliseconds that a batch waits for more rows, 0 to 1,000, "
+        "and never longer than half of the time that a request in it has; 0 never waits.",
     )
     request_timeout_ms: int = Field(
         10_000,
@@ -222,6 +230,12 @@ class Settings(DeviceSettings, SafetySettings):
         if isinstance(value, str | Path):
             return tuple(Path(part) for part in str(value).split(os.pathsep) if part.strip())
         return value
+
+    @field_validator("default_model", mode="before")
+    @classmethod
+    def _leave_unset(cls, value: object, info: ValidationInfo) -> object:
+        """An empty variable, as env files leave it, is one that is not set."""
+        return _default_model(info.data.get("model_repository")) if value == "" else value
 
     @field_validator("otlp_endpoint")
     @classmethod

@@ -320,8 +320,14 @@ class Batcher:
     def _wait_for_more(self) -> None:
         """With `max_wait_ms` set, come back when the first batch has waited long enough."""
         wait_s = self._turns.wait_s()
-        if wait_s is not None and self._wait_timer is None:
-            self._wait_timer = asyncio.get_running_loop().call_later(wait_s, self._stop_waiting)
+        if wait_s is None:
+            return
+        loop = asyncio.get_running_loop()
+        if self._wait_timer is not None:
+            if self._wait_timer.when() <= loop.time() + wait_s:
+                return
+            self._wait_timer.cancel()  # a request that has less time has come
+        self._wait_timer = loop.call_later(wait_s, self._stop_waiting)
 
     def _stop_waiting(self) -> None:
         self._wait_timer = None

@@ -84,7 +84,15 @@ class Turns:
     def _wait_s(self, queue: OperationQueue) -> float:
         if queue.waiting_rows >= self._policy.max_batch_rows:
             return 0.0
-        return queue.entries[0].enqueued + self._policy.max_wait_ms / 1000 - self._clock()
+        most_s = self._policy.max_wait_ms / 1000
+        return min(_waits_until(entry, most_s) for entry in queue.entries) - self._clock()
+
+
+def _waits_until(entry: Entry, most_s: float) -> float:
+    """Half of a request's time is left for running it."""
+    if entry.deadline is None:
+        return entry.enqueued + most_s
+    return entry.enqueued + min(most_s, (entry.deadline - entry.enqueued) / 2)
 
 
 def _last_turn(queue: OperationQueue) -> tuple[int, float]:

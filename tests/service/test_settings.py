@@ -30,6 +30,12 @@ def test_the_color_model_is_the_default_of_the_bundled_ones_only() -> None:
     assert load_settings(default_model="oval-dsprites").default_model == "oval-dsprites"
 
 
+def test_an_empty_default_model_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RFVAE_DEFAULT_MODEL", "")
+    assert load_settings().default_model == "color-oval-dsprites"
+    assert load_settings(model_repository="/mine").default_model is None
+
+
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RFVAE_MAX_STEPS", "21")
     monkeypatch.setenv("RFVAE_MODEL_REPOSITORY", os.pathsep.join(["/a", "/b"]))

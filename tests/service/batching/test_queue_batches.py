@@ -151,6 +151,19 @@ def test_max_wait_lets_more_rows_join() -> None:
     run_virtual(main)
 
 
+def test_max_wait_leaves_a_request_half_of_its_time() -> None:
+    async def main() -> None:
+        bench = Bench(max_wait_ms=500, durations=[0.1])
+        patient = bench.submit(0)
+        await asyncio.sleep(0.1)
+        hasty = bench.submit(1, deadline=0.5)
+        await asyncio.gather(patient, hasty)
+        assert bench.model.sizes == [2]
+        assert now() == pytest.approx(0.4)
+
+    run_virtual(main)
+
+
 def test_max_wait_does_not_hold_a_full_batch() -> None:
     async def main() -> None:
         bench = Bench(max_wait_ms=500, max_batch_rows=2)
