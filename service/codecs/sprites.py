@@ -10,10 +10,12 @@ from PIL import Image
 
 from service.codecs.images import encode_png
 from service.codecs.spec import Pixels
+from service.errors import TooManyRows
 
 GAP: Final = 2  # pixels between frames
 GAP_LEVEL: Final = 128  # seen on dark and on light ground
 FRAME_MS: Final = 80
+MOST_SIDE: Final = {"GIF": 65_535, "WEBP": 16_383}  # pixels, which the formats can say
 
 
 def sprite_grid(frames: Pixels) -> Pixels:
@@ -45,7 +47,17 @@ def encode_animation(
 
     Args:
         frames: uint8 (rows, columns, channels, height, width); each column becomes a frame.
+
+    Raises:
+        TooManyRows: the rows under each other are higher than the format allows.
     """
+    n_rows, row_pixels = len(frames), frames.shape[3] + GAP
+    most_rows = (MOST_SIDE[image_format] + GAP) // row_pixels
+    if n_rows > most_rows:
+        raise TooManyRows(
+            f"{image_format} holds {most_rows} rows of this height at most; got {n_rows}; ask for "
+            "PNG or npy, or send several requests"
+        )
     pictures = [
         Image.fromarray(np.ascontiguousarray(sprite_grid(frames[:, column : column + 1])))
         for column in range(frames.shape[1])

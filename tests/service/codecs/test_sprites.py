@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from service.codecs.sprites import encode_animation, encode_grid, sprite_grid
+from service.errors import TooManyRows
 from tests.service.codecs.pictures import noise, opened
 
 
@@ -56,6 +58,18 @@ def test_animation_goes_forth_and_back_for_ever(image_format: str) -> None:
         assert animation.format == image_format
         assert animation.info["loop"] == 0
     assert np.abs(np.array(seen) - [0, 80, 160, 240, 160, 80]).max() <= 1
+
+
+@pytest.mark.parametrize(("image_format", "most"), [("WEBP", 16_383), ("GIF", 65_535)])
+def test_animation_that_is_higher_than_its_format_allows_is_refused(
+    image_format: Literal["GIF", "WEBP"], most: int
+) -> None:
+    rows = (most + 2) // 100
+    highest = np.zeros((rows, 1, 1, 98, 1), np.uint8)
+    assert len(opened(encode_animation(highest, image_format=image_format))) == rows * 100 - 2
+    higher = np.zeros((rows + 1, 1, 1, 98, 1), np.uint8)
+    with pytest.raises(TooManyRows, match=f"{rows} rows of this height at most; got {rows + 1}"):
+        encode_animation(higher, image_format=image_format)
 
 
 def test_animation_of_one_step_is_a_still() -> None:
