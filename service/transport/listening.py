@@ -31,7 +31,7 @@ def bind(host: str, port: int) -> socket.socket:
     """Opens the listening socket.
 
     Raises:
-        AddressError: the port is in use, or the address is not one of this machine.
+        AddressError: the port is in use, or the address is none, or not one of this machine.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -41,6 +41,9 @@ def bind(host: str, port: int) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         raise AddressError(_explain(error, host, port)) from None
+    except UnicodeError:  # a name that DNS cannot hold
+        text = f"cannot listen on {host[:80]}: it is no address and no name; choose one with --host"
+        raise AddressError(text) from None
     listener.setblocking(False)
     return listener
 

@@ -15,6 +15,12 @@ def test_bind_refuses_a_name_that_leads_nowhere() -> None:
         bind("host.invalid", 1)
 
 
+@pytest.mark.parametrize("host", ["a..b", ".example.com", f"{'x' * 70}.example.com"])
+def test_bind_refuses_what_is_no_name(host: str) -> None:
+    with pytest.raises(AddressError, match="it is no address and no name"):
+        bind(host, 1)
+
+
 def test_url_of_is_an_address_that_a_person_can_open() -> None:
     with bind("0.0.0.0", 0) as every, bind("127.0.0.1", 0) as one:
         urls = [url_of(listener).rsplit(":", 1)[0] for listener in (every, one)]
