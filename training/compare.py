@@ -23,7 +23,7 @@ from training.encoding import encode_means, sample_indices
 from training.errors import ConfigError, DataError
 from training.metrics.matching import DEFAULT_MATCHING, Matching
 from training.report import report_of_run
-from training.run_folder import FORMAT_VERSION, write_json
+from training.run_folder import COMPARISON, FORMAT_VERSION, write_json
 from training.run_images import open_run_images
 
 N_IMAGES = 5000
@@ -84,10 +84,10 @@ def compare_runs(
     }
     _print(console, comparison, content)
     if out is not None:
-        write_json(out / "compare.json", content)
+        write_json(out / COMPARISON, content)
         models = [run.vae for run in loaded]
         pictures = draw_comparison(out, comparison, models, sources, similarity=matching.similarity)
-        for path in (out / "compare.json", *pictures):
+        for path in (out / COMPARISON, *pictures):
             _say(console, f"written: {path}")
     return content
 

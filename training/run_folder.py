@@ -13,6 +13,8 @@ from training.errors import RunError, as_typed
 
 FORMAT_VERSION = 1
 INFO = "run.json"  # without it a folder is none of a run
+COMPARISON = "compare.json"
+COMPARISON_PICTURES = ("matches.png", "traversals.png")  # beside it
 LOCK = ".lock"  # stays behind, and alone is no run
 
 
@@ -152,17 +154,19 @@ class RunFolder:
         """The log; a line cut short by a crash, or that is no record, is left out."""
         if not self.metrics.exists():
             return []
-        text = self.metrics.read_text(encoding="utf-8", errors="replace")
-        lines = (line for line in text.splitlines(keepends=True) if line.endswith("\n"))
+        lines = self._whole_lines()
         return [record for line in lines if (record := _record_of(line)) is not None]
 
     def cut_metrics(self, *, after: int) -> None:
         """Drop lines of steps later than `after`, and a last line that a crash left incomplete."""
         if not self.metrics.exists():
             return
-        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= after]
+        kept = [line for line in self._whole_lines() if _step_of(line) <= after]
         write_atomically(self.metrics, "".join(kept).encode())
+
+    def _whole_lines(self) -> list[str]:
+        text = self.metrics.read_text(encoding="utf-8", errors="replace")
+        return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def _record_of(line: str) -> dict[str, Any] | None:

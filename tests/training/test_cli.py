@@ -254,8 +254,8 @@ def test_resume_drops_later_and_half_written_metrics(
 ) -> None:
     out = tmp_path / "run"
     assert call("run", config_file, "--out", out, "--steps", 6) == 0
-    with (out / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 9, "loss": 1.0}\n{"step": 12, "lo')
+    with (out / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": 9, "loss": 1.0}\n\xff\xfe\n{"step": 12, "lo\xff')
     assert call("resume", out, "--steps", STEPS) == 0
     assert steps_in(out) == steps_in(unbroken)
 

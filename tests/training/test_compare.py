@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from training.cli import main
 from training.compare import clusters_table, compare_runs, runs_table
 from training.comparison import Comparison, Found
+from training.data.image_folder import image_files
 from training.errors import ConfigError, DataError
 from training.runs import start_run
 
@@ -53,6 +54,8 @@ def test_compare_writes_its_findings_and_pictures(runs, tmp_path):
         "matches.png",
         "traversals.png",
     ]
+    with pytest.raises(DataError, match="holds no images"):
+        image_files(out)  # Written below training images, they are none of them.
     assert [run["seed"] for run in content["runs"]] == [1, 2]
     assert [run["n_relevant"] for run in content["runs"]] == [3, 3]
     assert sum(len(cluster["members"]) for cluster in content["clusters"]) == 6

@@ -21,9 +21,11 @@ from training.data.pictures import BLACK, WHITE, Bytes, has_pages, open_picture,
 from training.data.polarity import polarity_of
 from training.data.stored_images import is_dark
 from training.errors import DataError
-from training.run_folder import INFO
+from training.run_folder import COMPARISON, COMPARISON_PICTURES, INFO
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
+# Files by which a folder is known that training or export made: a run, and an exported model.
+MADE = ((INFO,), ("manifest.json", "encoder.onnx"))
 PROBES = 64  # pictures that are looked at before all are read
 GRAY_SIDE, GRAY_TOLERANCE = 32, 12
 LISTED = 5  # endings in a message
@@ -52,20 +54,26 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def _image_files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
-    """Pictures at any depth, also through links to folders, but not in a circle or in a run."""
+    """Pictures at any depth, also through links to folders, but not in a circle.
+
+    Those of a run, a comparison or an exported model are of the images, not among them.
+    """
     here = above | {_identity(folder.stat())}
+    made = COMPARISON_PICTURES if (folder / COMPARISON).is_file() else ()
     with os.scandir(folder) as entries:
         for entry in entries:
             path = folder / entry.name
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or entry.name in made:
                 continue
             if entry.is_dir():
-                if (path / INFO).is_file():
-                    continue  # a run's pictures are of the images, not among them
-                if _identity(entry.stat()) not in here:
+                if not _is_made(path) and _identity(entry.stat()) not in here:
                     yield from _image_files(path, here)
             elif path.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
                 yield path
+
+
+def _is_made(folder: Path) -> bool:
+    return any(all((folder / name).is_file() for name in names) for names in MADE)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """From a configuration to a set of images: by name, from its file or folder, and split in two."""
 
+import os
 from pathlib import Path
 
 from torch import Tensor
@@ -71,9 +72,20 @@ def _split(whole: ImageSource, config: DataConfig) -> tuple[Tensor, Tensor]:
     if len(set(groups)) < LEAST:
         raise DataError(
             f'`data.holdout_by` = "folder" needs {LEAST} folders in `{whole.folder}`, one to hold '
-            "out: all pictures are in the same one; give the folder above, or hold out by image"
+            f"out: all pictures are in the same one; {_cure(whole)}, or hold out by image"
         )
     return split_groups(groups, config.holdout)
+
+
+def _cure(images: ImageFolder) -> str:
+    """Where the folders are to be found of pictures that all are in the same one."""
+    folders = {path.parent for path in images.paths}
+    holder = Path(os.path.commonpath(folders))
+    if holder == images.folder:
+        return "give the folder above"
+    if len(folders) < LEAST:
+        return f"sort those in `{holder}` into folders"
+    return f"give the folder that holds them, `{holder}`"
 
 
 def known_names() -> list[str]:

@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 PAGED = ("TIFF", "GIF")  # formats of stacks and animations
@@ -17,8 +17,6 @@ MAX_PIXELS = 64_000_000
 DRAFT_FACTOR = 4
 SIXTEEN_BITS = 0xFFFF
 BLACK, WHITE = 0, 255
-# What Pillow raises on a file that it cannot read.
-UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
 Bytes = NDArray[np.uint8]
 
 
@@ -36,12 +34,18 @@ def open_picture(content: bytes, *, wanted: int | None = None, ground: int = WHI
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # The size is checked here; damaged EXIF turns nothing.
         try:
-            image = _decoded(content, wanted)
-        except UNREADABLE as error:
-            reason = "no image that can be read" if "identify" in str(error) else str(error)
-            raise ValueError(reason) from error
-        upright = ImageOps.exif_transpose(image)
-    return _on_ground(_eight_bit(upright), ground)
+            image = _upright(_decoded(content, wanted))
+            return _on_ground(_eight_bit(image), ground)
+        except MemoryError:
+            raise
+        except Exception as error:  # Whatever a decoder raises means that the bytes are damaged.
+            raise ValueError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    if "identify" in str(error):
+        return "no image that can be read"
+    return str(error) or type(error).__name__
 
 
 def _decoded(content: bytes, wanted: int | None) -> Image.Image:
@@ -52,6 +56,16 @@ def _decoded(content: bytes, wanted: int | None) -> Image.Image:
         image.draft(None, (2 * wanted, 2 * wanted))
     image.load()
     return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says, or as it is where that is damaged."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow reads only a part of damaged EXIF, and fails in many ways.
+        return image
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -74,13 +88,13 @@ def _on_ground(image: Image.Image, level: int) -> Image.Image:
 
 
 def has_pages(content: bytes) -> bool:
-    """Whether a file's bytes are a TIFF stack or an animated GIF."""
+    """Whether the bytes of a picture are a TIFF stack or an animated GIF."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(content), formats=PAGED)
             return bool(getattr(image, "is_animated", False))
-    except UNREADABLE:
+    except Exception:  # The first frame could be read, and no other can.
         return False
 
 

@@ -1,14 +1,16 @@
 """A folder of pictures: what is found, how it is read, and what a broken file does."""
 
 import errno
+import io
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 from service.codecs.images import decode_image
 from service.models.manifest import ImageSpec
@@ -72,6 +74,13 @@ def test_figures_of_a_run_are_no_pictures_of_the_folder_that_it_lies_in(folder: 
     (folder / "runs/mine/run.json").write_text("{}")
     Image.new("RGB", (20, 12)).save(folder / "runs/mine/figures/traversals.png")
     assert image_files(folder) == before
+
+
+def test_pictures_of_a_comparison_are_none_of_the_folder_that_it_lies_in(folder: Path) -> None:
+    Image.new("RGB", (20, 12)).save(folder / "deep/matches.png")
+    before = image_files(folder)
+    (folder / "deep/compare.json").write_text("{}")
+    assert image_files(folder) == [path for path in before if path.name != "matches.png"]
 
 
 @pytest.mark.parametrize(
@@ -255,10 +264,56 @@ def test_pixels_of_another_range_are_refused_and_not_read_as_black(
     assert expected in str(caught.value)
 
 
-def test_damaged_exif_is_read_without_a_warning(tmp_path: Path) -> None:
-    cut = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff junk junk"
-    Image.new("L", (16, 16), 200).save(tmp_path / "a.jpg", exif=cut)
-    assert opened(tmp_path).n_images == 1
+TURNED = struct.pack(">HHI4s", 0x112, 3, 1, b"\0\6\0\0")
+MISTYPED = struct.pack(">HHI4s", 0x128, 2, 1, b"A\0\0\0") + b"\0" * 4
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0II*\0\x08\0\0\0\xff\xff junk junk",
+        b"Exif\0\0XX*garb",
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + TURNED + MISTYPED,
+    ],
+    ids=["cut", "no header", "text for a number"],
+)
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_picture_with_damaged_exif_is_read_as_it_lies_without_a_warning(
+    tmp_path: Path, exif: bytes, suffix: str
+) -> None:
+    halves = np.repeat(np.array([[40], [200]], np.uint8), 8, axis=0).repeat(16, axis=1)
+    Image.fromarray(halves).save(tmp_path / f"a.{suffix}", exif=exif)
+    (image,) = opened(tmp_path).images(torch.tensor([0]))
+    assert float(image[0, :8].max()) < 0.5 < float(image[0, 8:].min())
+
+
+def test_cut_animation_counts_as_its_first_frame(folder: Path) -> None:
+    file = io.BytesIO()
+    pages = [Image.new("L", (16, 16), level) for level in (200, 100)]
+    pages[0].save(file, "GIF", save_all=True, append_images=pages[1:])
+    content = file.getvalue()
+    later = content.rindex(b"\x2c")  # the second frame's block
+    (folder / "cut.gif").write_bytes(content[: later + 3])
+    source = opened(folder)
+    assert (source.n_images, notes_on(source)) == (N + 1, [])
+
+
+@pytest.mark.parametrize("error", [struct.error("cut"), IndexError(), SyntaxError("cut")])
+def test_whatever_a_decoder_raises_means_that_the_file_is_broken(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    load = ImageFile.ImageFile.load
+
+    def fail(image: ImageFile.ImageFile) -> object:
+        if image.size == (3, 3):
+            raise error
+        return load(image)
+
+    Image.new("L", (3, 3), 200).save(folder / "z.ppm")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    assert notes_on(opened(folder, on_broken="skip")) == ["left out 1 broken files: z.ppm"]
+    with pytest.raises(DataError, match=r"z\.ppm` is broken: (cut|IndexError); repair"):
+        opened(folder)
 
 
 def test_file_names_need_not_be_utf_8(folder: Path) -> None:

@@ -74,13 +74,23 @@ def test_scans_of_a_patient_stay_together(tmp_path: Path) -> None:
     assert not seen & unseen
 
 
-@pytest.mark.parametrize("inside", ["", "p0/later"])
-def test_holding_out_the_only_folder_is_refused(tmp_path: Path, inside: str) -> None:
-    config = _write_scans(tmp_path, patients=1)
-    only = config.model_copy(update={"path": tmp_path / inside})
+@pytest.mark.parametrize(
+    ("given", "cure"),
+    [
+        ("wrap/images/p0/later", "give the folder above"),
+        ("wrap", "give the folder that holds them, `{0}/wrap/images`"),
+        ("one", "sort those in `{0}/one/images` into folders"),
+    ],
+)
+def test_holding_out_the_only_folder_is_refused(tmp_path: Path, given: str, cure: str) -> None:
+    config = _write_scans(tmp_path / "wrap" / "images", patients=2)
+    (tmp_path / "one" / "images").mkdir(parents=True)
+    Image.new("L", (8, 8), 200).save(tmp_path / "one" / "images" / "a.png")
+    only = config.model_copy(update={"path": tmp_path / given})
 
-    with pytest.raises(DataError, match=r"needs 2 folders in .*; give the folder above"):
+    with pytest.raises(DataError, match=r"needs 2 folders in .* are in the same one") as caught:
         open_images(only)
+    assert f"same one; {cure.format(tmp_path)}, or hold out by image" in str(caught.value)
 
 
 @pytest.fixture
