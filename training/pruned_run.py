@@ -20,7 +20,7 @@ from training.data import held_out_part
 from training.encoding import sample_indices
 from training.errors import ConfigError, RunError, as_typed
 from training.pruning import PruningLoss, measure_pruning, prune_vae
-from training.report import report_of_run
+from training.report import gate_votes_in, report_of_run
 from training.run_folder import RunFolder, write_atomically
 from training.run_images import open_run_images
 
@@ -120,6 +120,7 @@ def _prune(run: LoadedRun, run_dir: Path, *, keep: Sequence[int], seed: int) -> 
         "run": run_dir.resolve().name,
         "latent_dim": run.vae.latent_dim,
         "dims": list(dims),
+        "gate_votes": gate_votes_in(run),
         "images": "held out" if held_out else "training",
         "n_images": len(indices),
         "share_lost": loss.share,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from training.checkpoint import LoadedRun, load_model
 from training.data import ImageSource, held_out_part
+from training.data.polarity import polarity_of
 from training.data.standardization import standardization_of
 from training.drawing_changes import describe_sweep
 from training.encoding import encode_with_elbo, sample_indices
@@ -32,6 +33,7 @@ from training.run_images import open_run_images
 
 MAX_IMAGES = 10_000
 HELD_OUT_IMAGES = 2000
+POLARITY_IMAGES = 64
 RUN_KEYS = [
     "status",
     "code_version",
@@ -70,8 +72,9 @@ def relevance_report(
     Returns:
         The content of `report.json`. `created` is when the run was last written, so that the same
         run gives the same bytes. `changes` of a relevant dimension says in words what its sweep
-        does. For rows of numbers also `columns`, and for each dimension `column_effects`: how its
-        sweep moves them, in standard deviations of the column.
+        does. For images also `polarity`, which an export without the images needs. For rows of
+        numbers also `columns`, and for each dimension `column_effects`: how its sweep moves them,
+        in standard deviations of the column.
     """
     encoded = encode_with_elbo(vae, source, sample_indices(source.n_images, MAX_IMAGES, seed=seed))
     decoder = measured_decoder(vae, encoded, source)
@@ -96,6 +99,9 @@ def relevance_report(
         report["columns"] = list(vectors.columns)
         for row, effects in zip(dims, effects_on_columns(decoder, encoded), strict=True):
             row["column_effects"] = effects
+    if len(vae.image_shape) == 3:
+        sample = sample_indices(source.n_images, POLARITY_IMAGES, seed=seed)
+        report["polarity"] = polarity_of(source.images(sample))
     _add_changes(report, vae, source)
     return report
 
@@ -131,6 +137,17 @@ def _compare_parts(
 def gate_has_a_vote(relevance: Tensor, *, learned: bool) -> bool:
     """A learned gate has, and a fixed mask; a fixed relevance that is the same for all has not."""
     return learned or bool((relevance != relevance[0]).any())
+
+
+def gate_votes_in(run: LoadedRun) -> bool:
+    """Whether the gate of a run has a vote.
+
+    It had one before pruning and keeps it: of a fixed mask only the open dimensions are left then,
+    and those are the same for all.
+    """
+    learned = run.config.relevance.mode == "learned"
+    voted = run.run_info.get("pruned_from", {}).get("gate_votes", False)
+    return voted or gate_has_a_vote(run.relevance, learned=learned)
 
 
 def report_run(run_dir: Path, *, seed: int = 0, console: Console | None = None) -> Report:
@@ -180,12 +197,11 @@ def report_of_run(run_dir: Path, run: LoadedRun, source: ImageSource) -> Report:
 
 
 def _report(run: LoadedRun, source: ImageSource, *, seed: int) -> Report:
-    learned = run.config.relevance.mode == "learned"
     return relevance_report(
         run.vae,
         source,
         relevance=run.relevance,
-        gate_votes=gate_has_a_vote(run.relevance, learned=learned),
+        gate_votes=gate_votes_in(run),
         run_info=run.run_info,
         seed=seed,
     )

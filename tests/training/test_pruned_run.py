@@ -95,6 +95,24 @@ def test_pruned_run_is_reported_like_any_other(run_dir, tmp_path):
     assert [doubt for doubt in found if "no dimension is relevant" not in doubt] == []
 
 
+def test_pruned_run_keeps_the_vote_of_a_fixed_mask(tmp_path, make_config):
+    mask = {"mode": "fixed", "initial": (1, 0, 1, 1)}
+    start_run(make_config(relevance=mask), tmp_path / "run", console=QUIET)
+    for folder, smaller, kept in (("run", "small", [0, 2, 3]), ("small", "smaller", [0, 1])):
+        limits = Limits(keep=kept, max_loss=1.0, force=True)
+        prune_run(tmp_path / folder, tmp_path / smaller, limits=limits, console=QUIET)
+        report = report_run(tmp_path / smaller, console=QUIET)
+        assert {row["votes"]["relevance"] for row in report["dims"]} == {True}
+
+
+def test_pruned_run_without_a_gate_gets_no_vote_of_it(tmp_path, make_config):
+    fixed = {"mode": "fixed", "initial": 1}
+    start_run(make_config(relevance=fixed), tmp_path / "run", console=QUIET)
+    prune_run(tmp_path / "run", tmp_path / "small", limits=ALL, console=QUIET)
+    report = report_run(tmp_path / "small", console=QUIET)
+    assert {row["votes"]["relevance"] for row in report["dims"]} == {None}
+
+
 @pytest.mark.slow
 def test_pruned_run_exports_and_serves(run_dir, tmp_path):
     small = tmp_path / "small"

@@ -83,7 +83,9 @@ def test_report_has_the_keys_that_export_reads():
         "disagreements",
         "elbo_quantiles",
         "n_images_used",
+        "polarity",
     }
+    assert report["polarity"] == "light_on_dark"
     assert report["created"] == INFO["updated"]
     assert report["run"] == INFO
     assert list(report["dims"][0]["mu_quantiles"]) == ["1", "5", "25", "50", "75", "95", "99"]
@@ -271,6 +273,7 @@ def test_report_run_of_rows_says_what_moves_each_column(vector_run):
     file = io.StringIO()
     report = report_run(run_dir, console=Console(file=file, width=200))
     assert report["columns"] == ["height", "temperature", "noise"]
+    assert "polarity" not in report
     assert [len(row["column_effects"]) for row in report["dims"]] == [3, 3]
     text = file.getvalue()
     assert "columns" in text
