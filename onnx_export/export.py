@@ -94,7 +94,8 @@ def _plan(run: TrainedRun, request: Request, *, version: int, open_engine: OpenE
         run, note = prune_run(run)
         notes.append(note)
         inputs[0] = random_inputs(run.vae.image_shape, run.vae.latent_dim, run.vectors)
-    draft = draft_manifest(run, name=name, version=version, images=inputs[-1].images)
+    images = inputs[-1].images if inputs[-1].kind == "real" else None
+    draft = draft_manifest(run, name=name, version=version, images=images)
     if request.triton is not None:
         triton_folders(draft, request.triton)
     return Plan(run, request, draft, inputs, warnings, notes, open_engine, key)

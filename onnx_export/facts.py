@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from onnx_export.graphs import OPSET
 from onnx_export.inputs import Samples
@@ -43,8 +44,11 @@ QUANTILES = {"1", "5", "25", "50", "75", "95", "99"}  # keys in the report
 BAYES_FACTOR_PRIORS = ("variance", "gamma", "gated-gamma")
 
 
-def draft_manifest(run: TrainedRun, *, name: str, version: int, images: Samples) -> Manifest:
-    """All that is known before the graphs are written; files and parity are placeholders."""
+def draft_manifest(run: TrainedRun, *, name: str, version: int, images: Samples | None) -> Manifest:
+    """All that is known before the graphs are written; files and parity are placeholders.
+
+    `images` are some of the training data, where they can be had.
+    """
     report, scale = run.report, likelihood_scale(run.vae)
     plain = run.vectors is None and scale == 1
     return Manifest(
@@ -53,7 +57,7 @@ def draft_manifest(run: TrainedRun, *, name: str, version: int, images: Samples)
         version=version,
         created=run.info["updated"],
         training=training_facts(run),
-        image=None if run.vectors else image_spec(run.vae.image_shape, images),
+        image=None if run.vectors else image_spec(run, images),
         vector=vector_spec(run.vectors) if run.vectors else None,
         likelihood=run.config.objective.likelihood,
         likelihood_scale=scale,
@@ -129,15 +133,28 @@ def objective_name(config: Config) -> str:
     return "vae" if plain else "beta-vae"
 
 
-def image_spec(image_shape: Sequence[int], images: Samples) -> ImageSpec:
-    """Shape, and polarity."""
-    channels, height, width = image_shape
+def image_spec(run: TrainedRun, images: Samples | None) -> ImageSpec:
+    """Shape, and polarity: the report's, or of one that has none yet that of the images.
+
+    Without images it is that of what the mean latent of the training data decodes to.
+    """
+    channels, height, width = run.vae.image_shape
     return ImageSpec(
         channels=channels,
         height=height,
         width=width,
-        polarity=polarity_of(torch.from_numpy(images) / 255),
+        polarity=run.report.get("polarity") or polarity_of(_typical_images(run, images)),
     )
+
+
+def _typical_images(run: TrainedRun, images: Samples | None) -> Tensor:
+    """(batch, channels, height, width) in [0, 1]."""
+    if images is not None:
+        return torch.from_numpy(images) / 255
+    rows = run.report["dims"]
+    means = [_zero_for_broken(rows[dim]["mu_mean"]) for dim in range(run.vae.latent_dim)]
+    with torch.no_grad():
+        return run.vae.decode(torch.tensor([means]))
 
 
 def vector_spec(vectors: Standardization) -> VectorSpec:

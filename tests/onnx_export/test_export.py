@@ -30,6 +30,9 @@ from service.models.artifact import (
     load_manifest,
     verify_files,
 )
+from training.data.image_folder import image_files
+from training.data.polarity import polarity_of
+from training.errors import DataError
 
 FILES = {
     "MODEL_CARD.md",
@@ -54,6 +57,8 @@ def test_export_writes_a_folder_that_the_service_accepts(exported: Exported) -> 
 
     assert max(result.mu, result.logvar, result.image) <= 1e-5
     assert manifest == exported.manifest
+    with pytest.raises(DataError, match="holds no images"):
+        image_files(exported.folder.parent)  # Below training images, its pictures are none of them.
     assert set(contents(exported.folder)) == FILES
     assert set(manifest.files) == FILES - {"manifest.json"}
 
@@ -187,7 +192,10 @@ def test_export_by_force_goes_without_the_training_images(run: TrainedRun, tmp_p
     with pytest.raises(ExportError, match="the training images are needed to check the graphs"):
         export_run(moved, Request(tmp_path))
 
+    typical = Reference(run.vae).decode(np.full((1, 4), 0.1, np.float32))
     forced = export_run(moved, Request(tmp_path, force=True))
+    assert forced.manifest.image is not None
+    assert forced.manifest.image.polarity == polarity_of(torch.from_numpy(typical))
     golden = load_golden(forced.folder)
     assert len({image.tobytes() for image in golden.image}) == 4
 

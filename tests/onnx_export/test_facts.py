@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,34 @@ def test_objective_name_is_the_member_of_the_family(changes: dict[str, Any], nam
 
 
 @pytest.mark.parametrize(("ground", "polarity"), [(0, "light_on_dark"), (255, "dark_on_light")])
-def test_image_spec_takes_the_polarity_from_the_border(ground: int, polarity: str) -> None:
-    images = np.full((2, 3, 8, 6), ground, np.uint8)
-    images[:, :, 1:-1, 1:-1] = 255 - ground
-    spec = image_spec((3, 8, 6), images)
+def test_image_spec_takes_the_polarity_from_the_border(
+    run: TrainedRun, ground: int, polarity: str
+) -> None:
+    images = np.full((2, 1, 32, 32), ground, np.uint8)
+    images[..., 1:-1, 1:-1] = 255 - ground
+    spec = image_spec(run, images)
 
-    assert (spec.channels, spec.height, spec.width, spec.polarity) == (3, 8, 6, polarity)
+    assert (spec.channels, spec.height, spec.width, spec.polarity) == (1, 32, 32, polarity)
+
+
+@pytest.mark.parametrize("polarity", ["light_on_dark", "dark_on_light"])
+def test_image_spec_takes_the_polarity_from_the_report(run: TrainedRun, polarity: str) -> None:
+    known = replace(run, report={**run.report, "polarity": polarity})
+    assert image_spec(known, None).polarity == polarity
+
+
+@pytest.mark.parametrize(("ground", "polarity"), [(0.0, "light_on_dark"), (1.0, "dark_on_light")])
+def test_image_spec_without_images_takes_the_polarity_from_the_mean_latent(
+    run: TrainedRun, monkeypatch: pytest.MonkeyPatch, ground: float, polarity: str
+) -> None:
+    means = torch.tensor([[0.25, 0.5, 0.75, 1.0]])
+    rows = [{"mu_mean": mean} for mean in means[0].tolist()]
+
+    def decode(z: torch.Tensor) -> torch.Tensor:
+        return torch.full((1, 1, 32, 32), ground if torch.equal(z, means) else 1 - ground)
+
+    monkeypatch.setattr(run.vae, "decode", decode)
+    assert image_spec(replace(run, report={"dims": rows}), None).polarity == polarity
 
 
 def test_graph_metadata_shows_relevance_names_and_ranges(exported: Exported) -> None:
