@@ -88,19 +88,24 @@ def select_dims(
 
 
 def complete_latents(
-    space: LatentSpace, rows: npt.ArrayLike, *, dims: Sequence[int | str] | None = None
+    space: LatentSpace,
+    rows: npt.ArrayLike,
+    *,
+    dims: Literal["relevant", "all"] | Sequence[int | str] | None = None,
 ) -> Floats:
     """Turn rows of latents into full rows; what is not given becomes the training mean.
 
     Args:
         rows: (n, k) finite numbers: k = `len(dims)` when `dims` is given, else every dim
             (k = latent_dim, in order of dim) or the relevant ones (in order of relevance).
+        dims: also "all" or "relevant", which is the same as None but where all are relevant.
 
     Returns:
         float32 (n, latent_dim).
 
     Raises:
-        InvalidValue: for another shape, or a number that is not finite.
+        InvalidValue: for another shape, a number that is not finite, or rows that may be in either
+            order.
     """
     given = _finite_rows(rows)
     columns = _columns(space, given.shape[1], dims)
@@ -254,7 +259,9 @@ def _finite_rows(rows: npt.ArrayLike) -> Floats:
     return given
 
 
-def _columns(space: LatentSpace, width: int, dims: Sequence[int | str] | None) -> Dims:
+def _columns(
+    space: LatentSpace, width: int, dims: Literal["relevant", "all"] | Sequence[int | str] | None
+) -> Dims:
     if dims is not None:
         columns = select_dims(space, dims)
         if len(columns) != width:
@@ -264,7 +271,14 @@ def _columns(space: LatentSpace, width: int, dims: Sequence[int | str] | None) -
             )
         return columns
     if width == space.latent_dim:
-        return np.arange(width)
+        columns = np.arange(width)
+        if width == len(space.relevant_dims) and (space.relevant_dims != columns).any():
+            raise InvalidValue(
+                "`dims` must say in which order a row is, as all dimensions of this model are "
+                "relevant; got none; say `relevant` for rows as /encode answers them, or `all` for "
+                "rows in order of dimension"
+            )
+        return columns
     if width == len(space.relevant_dims):
         return space.relevant_dims
     raise InvalidValue(

@@ -31,7 +31,8 @@ def _lanes(plan: LanePlan) -> str:
 def _examples(url: str, manifest: Manifest, latents: str) -> str:
     """Three commands, one a line, that work with this model."""
     send = "-H 'Content-Type: application/json' -d"
-    decode = f"  curl -s {url}/decode {send} '{{\"latents\": [[{latents}]]}}'"
+    row = f'{{"latents": [[{latents}]], "dims": "relevant"}}'
+    decode = f"  curl -s {url}/decode {send} '{row}'"
     if manifest.vector is not None:
         means = ",".join(f"{offset:.6g}" for offset in manifest.vector.offset)
         return (

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+import numpy.typing as npt
+
 from service.api.call import Call
 from service.api.multipart import read_parts
 from service.api.negotiation import JSON, NPY, PNG, WEBP
@@ -125,7 +127,7 @@ class _Reader(NamedTuple):
 
     def latent_npy(self, body: bytes) -> Inputs:
         rows = npy.read_latents(body, max_rows=self.settings.max_rows)
-        return Inputs(latents=complete_latents(self.space, rows, dims=self.query.dims))
+        return Inputs(latents=self._in_order(rows, rows.shape[1], self.query.dims))
 
     def any_npy(self, body: bytes) -> Inputs:
         """Two dimensions of fractions are rows of latents, all else is images."""
@@ -137,7 +139,13 @@ class _Reader(NamedTuple):
         assert parsed.latents is not None
         self._check_rows(len(parsed.latents))
         dims = merge(self.query, parsed).dims if isinstance(parsed, DecodeBody) else None
-        return complete_latents(self.space, parsed.latents, dims=dims)
+        return self._in_order(parsed.latents, len(parsed.latents[0]), dims)
+
+    def _in_order(self, rows: npt.ArrayLike, width: int, dims: Any) -> Floats:
+        """A traversal's `dims` are those that it varies: its row is in order of dimension."""
+        if self.schema is not DecodeBody and width == self.space.latent_dim:
+            dims = "all"
+        return complete_latents(self.space, rows, dims=dims)
 
     def _decode(self, files: list[bytes]) -> DecodedImages:
         self.require_bytes(len(files))

@@ -49,7 +49,8 @@ export const modelFactors = (model) => json(to("factors", model));
 export const encode = (model, image) => json(to("encode", model, { dims: "all" }), posted(image));
 export const imageFactors = (model, image) => json(to("factors", model), posted(image));
 export const reconstruct = (model, image) => grid(to("reconstruct", model), posted(image));
-export const decode = (model, latents) => grid(to("decode", model), posted({ latents }));
+export const decode = (model, latents) =>
+  grid(to("decode", model, { dims: "all" }), posted({ latents }));
 export const traverse = (model, z, dims, steps) =>
   grid(to("traverse", model), posted({ latents: [z], dims, steps }));
 

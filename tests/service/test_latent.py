@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -121,6 +123,16 @@ def test_complete_latents_refuses_wrong_rows(
 def test_complete_latents_refuses_numbers_beyond_float32(space: LatentSpace) -> None:
     with pytest.raises(InvalidValue, match="must be finite float32 numbers"):
         complete_latents(space, [[1e300, 0]])
+
+
+def test_complete_latents_refuses_to_guess_an_order(space: LatentSpace) -> None:
+    space = replace(space, relevant_dims=np.array([2, 0, 3, 1]))
+    with pytest.raises(InvalidValue, match="`dims` must say in which order a row is"):
+        complete_latents(space, [[5, 6, 7, 8]])
+    assert complete_latents(space, [[5, 6, 7, 8]], dims="all").tolist() == [[5, 6, 7, 8]]
+    assert complete_latents(space, [[5, 6, 7, 8]], dims="relevant").tolist() == [[6, 8, 5, 7]]
+    in_order = replace(space, relevant_dims=np.arange(4))
+    assert complete_latents(in_order, [[5, 6, 7, 8]]).tolist() == [[5, 6, 7, 8]]
 
 
 def test_complete_latents_counts_the_named_dims(space: LatentSpace) -> None:

@@ -1,6 +1,7 @@
 """`POST /decode` in every input and output form."""
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -8,8 +9,16 @@ import numpy as np
 import pytest
 
 from service.api.schemas import DecodeAnswer
-from tests.service.conftest import RELEVANT, as_npy, from_npy, open_image
-from tests.service.tiny_model import TinyWeights
+from tests.service.conftest import (
+    RELEVANT,
+    StartService,
+    as_file,
+    as_npy,
+    from_npy,
+    open_image,
+    picture,
+)
+from tests.service.tiny_model import TinyWeights, write_tiny_repository
 
 MEAN = np.array([0.0, 0.25, 0.5, 0.75], np.float32)  # of mu over the training set
 NPY = "application/x-npy"
@@ -110,3 +119,25 @@ async def test_decode_answers_base64_in_json(
     images = DecodeAnswer.model_validate(answer.json(), strict=True).images
     pixels = np.stack([np.asarray(open_image(base64.b64decode(text))) for text in images])
     _close(pixels, _levels(weights, latents))
+
+
+async def test_where_all_is_relevant_rows_come_back_in_the_order_that_is_said(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    repository = write_tiny_repository(tmp_path / "all", relevant_dims=(2, 0, 3, 1))
+    png, as_array = as_file(picture()), {"Accept": NPY}
+    async with start_service(model_repository=(repository,)) as started:
+        client = started.client
+        encoded = await client.post("/encode", content=png, headers={"Content-Type": "image/png"})
+        rows = encoded.json()["mu"]
+        by_relevance = {"latents": rows, "dims": "relevant"}
+        decoded = await client.post("/decode", json=by_relevance, headers=as_array)
+        refused = await client.post("/decode", json={"latents": rows})
+        in_order = [[rows[0][encoded.json()["dims"].index(dim)] for dim in range(4)]]
+        full = await client.post("/decode?dims=all", json={"latents": in_order}, headers=as_array)
+        walked = await client.post("/traverse", json={"latents": in_order})
+
+    assert refused.status_code == 422
+    assert "in which order a row is" in refused.json()["detail"]
+    assert (from_npy(decoded.content) == from_npy(full.content)).all()
+    assert walked.status_code == 200
