@@ -24,7 +24,8 @@ export function Dimensions() {
       ${relevant.value.length === 0 && html`
         <p class="hint">This model found no relevant dimension; all are folded below.</p>`}
       ${nuisance.value.length > 0 && html`
-        <details onToggle=${(event) => state.unfold(event.target.open)}>
+        <details open=${state.unfolded.value}
+          onToggle=${(event) => state.unfold(event.target.open)}>
           <summary>${counted(nuisance.value.length)}</summary>
           ${state.unfolded.value && nuisance.value.map((factor) => html`
             <${Dimension} key=${factor.dim} factor=${factor} />`)}
@@ -46,7 +47,8 @@ function Dimension({ factor }) {
         <${PlayButton} factor=${factor} />
       </div>
       ${factor.changes.length > 0 && html`
-        <p class="facts">From left to right it typically ${factor.changes.join(", ")}.</p>`}
+        <p class="facts">On one typical image, from left to right:${" "}
+          ${factor.changes.join(", ")}.</p>`}
       ${state.isClosed(factor)
         ? html`<p class="facts">Closed: always ${rounded(factor.mu_mean)}, whatever the image.</p>`
         : html`<${Sweep} factor=${factor} value=${value} low=${low} high=${high} />`}

@@ -5,18 +5,24 @@ import { complaint, dismiss, giveKey, trouble } from "./queue.js";
 
 export function Notices() {
   const now = trouble.value;
-  return html`<div aria-live="assertive">
+  return html`<div class="notices" aria-live="assertive">
     ${now && html`
       <div class=${`notice ${now.kind}`}>
         <p>${now.text}</p>
         ${now.kind === "key" && html`<${KeyForm} />`}
       </div>`}
-    ${complaint.value && html`
-      <div class="notice error">
-        <p>${complaint.value}</p>
-        <button onClick=${dismiss}>Close</button>
-      </div>`}
+    ${complaint.value && html`<${Complaint} />`}
   </div>`;
+}
+
+function Complaint() {
+  const notice = useRef();
+  useLayoutEffect(() => lendFocus(notice.current), []); // ends while the notice is still there
+  return html`
+    <div ref=${notice} class="notice error">
+      <p>${complaint.value}</p>
+      <button onClick=${dismiss}>Close</button>
+    </div>`;
 }
 
 function KeyForm() {
@@ -35,12 +41,13 @@ function KeyForm() {
     </form>`;
 }
 
-// Once the form goes, the focus goes back to where it was, or to the top of the page.
-function lendFocus(form) {
+// Once the part goes, the focus goes back to where it was, or to the top of the page. What the
+// reader sees stays: the notices lie over it, wherever it is scrolled to.
+function lendFocus(part) {
   const before = document.activeElement;
   return () => {
-    if (!form.contains(document.activeElement)) return;
+    if (!part.contains(document.activeElement)) return;
     const back = before !== document.body && before.isConnected;
-    (back ? before : document.querySelector("h1")).focus();
+    (back ? before : document.querySelector("h1")).focus({ preventScroll: true });
   };
 }

@@ -21,7 +21,8 @@ export const seed = signal(1);
 export const samples = signal([]);
 export const image = signal(null); // what the model makes of the image that was put in
 export const z = signal([]);
-export const picture = signal(null); // { frame, png }; no png while a frame of a strip stands in
+// { frame, png, of: its z }; frame alone while one of a strip stands in
+export const picture = signal(null);
 export const strips = signal(new Map()); // dim -> frames from the 1 % to the 99 % quantile
 export const unfolded = signal(false);
 export const active = signal(null); // the dimension that was last used
@@ -82,6 +83,7 @@ function change(pair, asked) {
 }
 
 async function loadModel({ name, version }, asked) {
+  if (asked.sample != null) source = null; // whoever follows a link wants to see what it names
   const facts = await api.modelFactors({ name, version });
   const manifest = (await api.showModel(name)).manifests[version];
   const factors = facts.factors;
@@ -188,7 +190,7 @@ export function sweepTo(factor, value) {
   active.value = factor;
   z.value = z.value.with(factor.dim, rounded(value));
   const frame = strips.value.get(factor.dim)?.[nearest(factor)];
-  if (frame) picture.value = { frame, png: null };
+  if (frame) picture.value = { frame };
   refresh();
 }
 
@@ -232,7 +234,7 @@ async function showPicture() {
   if (model.value.columns) return;
   const answer = await api.decode(model.value, [asked]);
   const [[frame]] = await framesOf(answer);
-  if (asked === z.value) picture.value = { frame, png: answer.png };
+  if (asked === z.value) picture.value = { frame, png: answer.png, of: asked };
 }
 
 async function showStrips() {

@@ -21,6 +21,9 @@ def test_page_shows_an_image_and_the_dimensions_in_order(open_page: Open) -> Non
 
     labels = page.locator(".dimensions > .dimension label")
     expect(labels).to_have_text(["x position", "scale"])
+    expect(page.locator(".dimensions > .dimension .facts").first).to_have_text(
+        "On one typical image, from left to right: grows 2.0 times as large."
+    )
     expect(page.get_by_role("heading")).to_have_text(
         ["Latent explorer", "Image in", "Samples", "Result", "Dimensions"]
     )
@@ -104,6 +107,18 @@ def test_page_keeps_names_and_unfolds_nuisance_dimensions(open_page: Open) -> No
 
     page.locator("summary").click()
 
+    expect(page.locator(".strip canvas")).to_have_count(4, timeout=WAIT_MS)
+
+
+def test_page_folds_nuisance_dimensions_when_the_address_changes(open_page: Open) -> None:
+    page = open_page()
+    page.locator("summary").click()
+    expect(page.locator(".strip canvas")).to_have_count(4, timeout=WAIT_MS)
+
+    page.evaluate("location.hash = 'sample=2'")
+
+    expect(page.locator("details")).to_have_js_property("open", False)
+    page.locator("summary").click()
     expect(page.locator(".strip canvas")).to_have_count(4, timeout=WAIT_MS)
 
 

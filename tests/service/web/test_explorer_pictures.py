@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import FilePayload, expect
+from playwright.sync_api import FilePayload, Request, expect
 
 from tests.service.process import ServerProcess
 from tests.service.web.page import AS_TEXT, Open, drop, hold, settled, slider
@@ -129,4 +129,46 @@ def test_page_gives_the_picture_and_its_command(open_page: Open, server: ServerP
     assert download.value.suggested_filename == "gray-2.png"
     assert download.value.path().read_bytes().startswith(b"\x89PNG")
     command = page.locator(".curl textarea").input_value()
-    assert command.startswith(f"curl -s '{server.url}/decode?model=gray&version=2' -H")
+    assert command.startswith(f"curl -s '{server.url}/decode?model=gray&version=2&dims=all' -H")
+
+
+def test_page_that_plays_gives_the_exact_picture_of_where_it_is_stopped(open_page: Open) -> None:
+    page = open_page()
+    settled(page)
+    held = hold(page, "**/decode*")
+    asked: list[Request] = []
+    page.on("request", lambda request: asked.append(request))
+    with page.expect_request("**/decode*"):
+        page.locator(".dimension").first.get_by_role("button", name="Play x position").click()
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download PNG").click()
+        held[0].continue_()
+
+    expect(page.get_by_role("button", name="Stop x position")).to_have_count(0)
+    newest = [request for request in asked if "/decode" in request.url][-1]
+    assert download.value.path().read_bytes() == page.request.fetch(newest).body()
+
+
+def test_page_that_plays_stops_for_its_command(open_page: Open) -> None:
+    page = open_page()
+    settled(page)
+    page.locator(".dimension").first.get_by_role("button", name="Play x position").click()
+
+    page.get_by_role("button", name="Copy as curl").click()
+
+    expect(page.get_by_role("button", name="Stop x position")).to_have_count(0)
+    expect(page.locator(".curl textarea")).to_be_visible()
+
+
+def test_page_shows_the_sample_of_a_link_after_an_image_of_ones_own(open_page: Open) -> None:
+    page = open_page()
+    heading = page.locator("h1").screenshot()
+    own = FilePayload(name="heading.png", mimeType="image/png", buffer=heading)
+    page.get_by_label("Choose a file").set_input_files([own])
+    expect(page.locator(".image-in .facts")).to_contain_text("heading.png")
+
+    page.evaluate("location.hash = 'model=gray&version=1&sample=3'")
+
+    expect(page.locator(".image-in .facts")).to_contain_text("sample 4")
+    page.wait_for_url("**model=gray&version=1*sample=3*")
