@@ -21,10 +21,17 @@ from service.codecs.local_images import SUFFIXES, decode_local_image
 from service.codecs.npy import read_images, write_npy
 from service.codecs.spec import ImageSpec, Pixels
 from service.errors import InvalidValue, MalformedInput, TooManyPixels
+from service.models.artifact import MANIFEST
+from service.models.manifest import ENCODER
 from service.runtime.threads import cpu_budget
 
 GROUP_ROWS: Final = 32  # image files that a thread takes at a time
 READ_BYTES: Final = 2**16
+# What training and export leave, whose pictures are of the images: folders that hold all of these
+# files, and beside `compare.json` its pictures.
+MADE: Final = (("run.json",), (MANIFEST, ENCODER))
+COMPARISON: Final = "compare.json"
+COMPARISON_PICTURES: Final = frozenset(("matches.png", "traversals.png"))
 
 
 @dataclass(frozen=True)
@@ -223,22 +230,30 @@ def _bytes_of(value: Any) -> bytes:
 def _image_files(folder: Path) -> Iterator[str]:
     """The path inside the folder of every image file at any depth; hidden ones are left out.
 
-    Links to folders are followed, but not in a circle.
+    Links to folders are followed, but not in a circle. Pictures of a run, a comparison or an
+    exported model are of the images, not among them.
     """
     waiting = [("", frozenset({_identity(folder.stat())}))]
     while waiting:
         inside, above = waiting.pop()
+        is_compared = (folder / inside / COMPARISON).is_file()
         with os.scandir(folder / inside) as entries:  # knows files from folders without asking
             for entry in entries:
                 name = f"{inside}{entry.name}"
                 if entry.name.startswith("."):
                     continue
+                if is_compared and entry.name in COMPARISON_PICTURES:
+                    continue
                 if entry.is_dir():
                     identity = _identity(entry.stat())
-                    if identity not in above:
+                    if identity not in above and not _is_made(folder / name):
                         waiting.append((f"{name}/", above | {identity}))
                 elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
                     yield name
+
+
+def _is_made(folder: Path) -> bool:
+    return any(all((folder / name).is_file() for name in names) for names in MADE)
 
 
 def _as_text(name: str) -> str:

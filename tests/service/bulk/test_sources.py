@@ -75,6 +75,25 @@ def test_hidden_files_are_left_out_and_links_followed_but_not_in_a_circle(
     assert (chunk.images[3, 0] == pictures[3]).all()
 
 
+def test_pictures_of_runs_models_and_comparisons_are_left_out(
+    folder: Path, reading: Reading, pictures: Pixels
+) -> None:
+    charts = {
+        "run": ("run.json", "figures/traversals.png"),
+        "models/mine/1": ("manifest.json", "encoder.onnx", "traversal.png"),
+        "b": ("compare.json", "matches.png", "traversals.png"),
+        "other": ("manifest.json", "mine.png"),
+    }
+    for place, names in charts.items():
+        for name in names:
+            path = folder / place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(as_file(pictures[3]))
+    source = open_source(folder, reading)
+
+    assert source.read(0, len(source)).ids == ["a.png", "b/10.PNG", "b/2.png", "other/mine.png"]
+
+
 def test_names_that_are_not_utf8_are_read_and_escaped(
     folder: Path, reading: Reading, pictures: Pixels
 ) -> None:
