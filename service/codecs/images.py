@@ -70,6 +70,16 @@ def to_pixels(images: npt.NDArray[np.float32]) -> Pixels:
     return np.rint(images.clip(0, 1) * np.float32(255)).astype(np.uint8)
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says, or as it is where that is damaged, as training takes it."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow reads only a part of damaged EXIF, and fails in many ways
+        return image
+
+
 def fit(image: Image.Image, spec: ImageSpec) -> Pixels:
     """A decoded image in the model's size and channels: uint8 (channels, height, width)."""
     image = _on_ground(_eight_bit(image), spec)
@@ -98,8 +108,7 @@ def _decode(data: bytes, header: ImageHeader, spec: ImageSpec, max_pixels: int) 
                 raise damaged(header.format, len(data))
             _draft(image, header, spec)
             image.load()
-            upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
-            return fit(upright, spec)
+            return fit(upright(image) if "exif" in image.info else image, spec)
     except (MalformedInput, MemoryError):
         raise
     except Exception:  # whatever a decoder raises on hostile bytes means that they are damaged

@@ -10,10 +10,10 @@ import io
 from typing import Any, Final
 
 import numpy as np
-from PIL import GifImagePlugin, Image, ImageOps, PpmImagePlugin, TiffImagePlugin
+from PIL import GifImagePlugin, Image, PpmImagePlugin, TiffImagePlugin
 
 from service.codecs.header import damaged, require_pixels
-from service.codecs.images import decode_image, fit
+from service.codecs.images import decode_image, fit, upright
 from service.codecs.spec import ImageSpec, Pixels
 from service.errors import MalformedInput, TooManyPixels
 
@@ -46,7 +46,7 @@ def decode_local_image(data: bytes, spec: ImageSpec, *, max_pixels: int) -> Pixe
             require_pixels(image.width, image.height, max_pixels=max_pixels)
             image.load()
             _require_levels(image)
-            return fit(ImageOps.exif_transpose(image), spec)[None]
+            return fit(upright(image), spec)[None]
     except (MalformedInput, TooManyPixels, MemoryError):
         raise
     except Exception:  # whatever a decoder raises means that the file is damaged

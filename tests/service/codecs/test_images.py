@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -96,6 +98,16 @@ def test_decode_turns_pictures_upright() -> None:
     pixels[:8] = 0
     upright = _decode(saved(pixels, "JPEG", quality=95, exif=exif))
     assert np.abs(upright[0, 0].astype(int) - np.rot90(pixels, -1)).mean() < 5
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP"])
+def test_decode_leaves_a_picture_with_damaged_exif_unturned(image_format: str) -> None:
+    pixels = disc(16, 16)
+    orientation = struct.pack(">HHI4s", 0x0112, 3, 1, b"\0\6\0\0")
+    of_wrong_type = struct.pack(">HHI4s", 0x0128, 2, 1, b"A\0\0\0")
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + orientation + of_wrong_type + bytes(4)
+    unturned = _decode(saved(pixels, image_format, quality=95, exif=exif))
+    assert np.abs(unturned[0, 0].astype(int) - pixels).mean() < 5
 
 
 def test_decode_takes_the_first_frame_of_an_animation() -> None:
