@@ -11,6 +11,7 @@ from service.elbo import Likelihood, elbo
 from service.errors import InvalidValue, TooManyRows
 from service.latent import (
     LARGEST_LATENT,
+    DimChoice,
     Dims,
     Floats,
     in_range,
@@ -31,7 +32,6 @@ Images = npt.NDArray[Any]  # uint8 images, or float32 rows of numbers
 Doubles = npt.NDArray[np.float64]
 LARGE_PIXELS = 64 * 64 * 4  # the bound of so many takes about as long as a change of thread
 LARGEST_LOGVAR = 80.0  # exp of more overflows float32
-DimChoice = str | tuple[int | str, ...]
 
 
 class Work(Protocol):

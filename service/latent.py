@@ -20,6 +20,7 @@ PERCENTILES = np.array([1, 5, 25, 50, 75, 95, 99], dtype=np.float64)
 
 Floats = npt.NDArray[np.float32]
 Dims = npt.NDArray[np.intp]
+DimChoice = Literal["relevant", "all"] | Sequence[int | str]  # by number or by name
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class LatentSpace:
 
 def select_dims(
     space: LatentSpace,
-    dims: Literal["relevant", "all"] | Sequence[int | str] = "relevant",
+    dims: DimChoice = "relevant",
     *,
     top_k: int | None = None,
     threshold: float | None = None,
@@ -88,10 +89,7 @@ def select_dims(
 
 
 def complete_latents(
-    space: LatentSpace,
-    rows: npt.ArrayLike,
-    *,
-    dims: Literal["relevant", "all"] | Sequence[int | str] | None = None,
+    space: LatentSpace, rows: npt.ArrayLike, *, dims: DimChoice | None = None
 ) -> Floats:
     """Turn rows of latents into full rows; what is not given becomes the training mean.
 
@@ -215,7 +213,7 @@ def kl_per_dim(mu: npt.NDArray[Any], logvar: npt.NDArray[Any]) -> npt.NDArray[An
     return kl
 
 
-def _chosen(space: LatentSpace, dims: Literal["relevant", "all"] | Sequence[int | str]) -> Dims:
+def _chosen(space: LatentSpace, dims: DimChoice) -> Dims:
     if dims == "relevant":
         return space.relevant_dims
     if dims == "all":
@@ -259,9 +257,7 @@ def _finite_rows(rows: npt.ArrayLike) -> Floats:
     return given
 
 
-def _columns(
-    space: LatentSpace, width: int, dims: Literal["relevant", "all"] | Sequence[int | str] | None
-) -> Dims:
+def _columns(space: LatentSpace, width: int, dims: DimChoice | None) -> Dims:
     if dims is not None:
         columns = select_dims(space, dims)
         if len(columns) != width:

@@ -35,7 +35,7 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.intake import Load
-from service.latent import Floats, LatentSpace, complete_latents
+from service.latent import DimChoice, Floats, LatentSpace, complete_latents
 from service.models.artifact import ImageSpec, Manifest
 from service.models.served import ServedModel
 from service.settings import Settings
@@ -141,7 +141,7 @@ class _Reader(NamedTuple):
         dims = merge(self.query, parsed).dims if isinstance(parsed, DecodeBody) else None
         return self._in_order(parsed.latents, len(parsed.latents[0]), dims)
 
-    def _in_order(self, rows: npt.ArrayLike, width: int, dims: Any) -> Floats:
+    def _in_order(self, rows: npt.ArrayLike, width: int, dims: DimChoice | None) -> Floats:
         """A traversal's `dims` are those that it varies: its row is in order of dimension."""
         if self.schema is not DecodeBody and width == self.space.latent_dim:
             dims = "all"
@@ -290,15 +290,16 @@ def _large_amount(body: bytes, form: str, reader: _Reader) -> tuple[str, int]:
 def _pixels_to_fit(body: bytes, reader: _Reader) -> int:
     """Of the pictures that an npy becomes; 0 if they have the model's size, or if it has none."""
     spec = reader.manifest.image
+    if spec is None or reader.schema is DecodeBody:
+        return 0
     try:
-        n_rows, *size = npy.read_npy_header(body).shape
-    except (MalformedInput, ValueError):  # reading it says why
+        shape = npy.read_npy_header(body).shape
+    except MalformedInput:  # reading it says why
         return 0
-    if spec is None or len(size) not in {2, 3}:
+    fits = (*shape[1:], 1)[:3] == (spec.height, spec.width, spec.channels)
+    if fits or len(shape) not in {3, 4}:
         return 0
-    if (*size, 1)[:3] == (spec.height, spec.width, spec.channels):
-        return 0
-    rows = min(n_rows, reader.settings.max_rows)
+    rows = min(shape[0], reader.settings.max_rows)
     reader.require_bytes(rows)
     return rows * spec.height * spec.width
 

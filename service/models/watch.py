@@ -128,7 +128,7 @@ class RepositoryWatch:
         }
         moving = (self._seen.keys() | before.keys()) - resting.keys()
         settled = resting | {key: self._served[key] for key in moving & self._served.keys()}
-        return sorted(settled.values(), key=lambda version: (version.name, -version.version))
+        return in_order([list(settled.values())])
 
     def _say_once(self, obstacles: Sequence[str]) -> None:
         for obstacle in obstacles:
